@@ -1,0 +1,97 @@
+"""A run's configuration: one TOML file, one tree of frozen dataclasses."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from avrec.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that a run may set; each section is owned by the module that reads it."""
+
+    workspace: str = ".avrec/workspace"
+    """Root of the tables and models: a local path or a `pyarrow.fs` URI."""
+    seed: int = 0
+    """Seed from which every stage derives its own generator."""
+
+
+def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
+    """Read a TOML file, then apply overrides such as `als.dim=32`, each a line of TOML.
+
+    Raises:
+        ConfigError: the file is absent or no TOML, a key is unknown, or a value is of the wrong
+            type or out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"no configuration file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        values = _merge(values, _parse_override(override))
+    return build(RunConfig, values)
+
+
+def build(kind: type[T], values: Mapping[str, Any], at: str = "") -> T:
+    """Make a dataclass tree from plain values.
+
+    Raises:
+        ConfigError: as for `load`; the message names the path of the key.
+    """
+    known = get_type_hints(kind)
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise ConfigError(f"unknown key {at}{unknown[0]!r}; known are {sorted(known)}")
+    made = {key: _value(known[key], value, f"{at}{key}") for key, value in values.items()}
+    try:
+        return kind(**made)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{at}{error}") from error
+
+
+def _value(kind: Any, value: Any, at: str) -> Any:
+    if is_dataclass(kind) and isinstance(kind, type):
+        return build(kind, _checked(value, dict, at), at=f"{at}.")
+    if get_origin(kind) is tuple:
+        each = get_args(kind)[0]
+        values = enumerate(_checked(value, list, at))
+        return tuple(_value(each, one, f"{at}[{n}]") for n, one in values)
+    if get_origin(kind) is dict:
+        each = get_args(kind)[1]
+        entries = _checked(value, dict, at).items()
+        return {key: _value(each, one, f"{at}.{key}") for key, one in entries}
+    return _checked(value, kind, at)
+
+
+def _checked(value: Any, kind: type, at: str) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        wanted = "a table" if kind is dict else "a list" if kind is list else kind.__name__
+        raise ConfigError(f"{at} is {value!r}, expected {wanted}")
+    return value
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(override)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"override {override!r} is not a line of TOML: {error}") from error
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merge(below, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,69 @@
+"""A job's frame: arguments, configuration, a connection to Ray, and one clear line on failure."""
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+
+from avrec import log
+from avrec.config import RunConfig, load
+from avrec.errors import AvrecError
+from avrec.store import Workspace
+
+logger = logging.getLogger(__name__)
+Run = Callable[[RunConfig, Workspace], None]
+
+
+def run_job(description: str, run: Run) -> None:
+    """Parse `--config FILE` and `--set KEY=VALUE`, connect to Ray, and call `run`.
+
+    Exits with status 1 and one line on standard error where the input is at fault.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, required=True, help="TOML file of the run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key, as a line of TOML",
+    )
+    args = parser.parse_args()
+    log.set_up()
+    try:
+        config = load(args.config, args.set)
+        connect()
+        timed(parser.prog, run, config, Workspace(config.workspace))
+    except (AvrecError, OSError) as error:
+        sys.exit(f"error: {first_line(error)}")
+
+
+def timed(stage: str, run: Run, config: RunConfig, workspace: Workspace) -> float:
+    """Call `run`, log how long it took, and return the seconds."""
+    logger.info("start %s", log.pairs(stage=stage))
+    start = time.perf_counter()
+    run(config, workspace)
+    seconds = time.perf_counter() - start
+    logger.info("done %s", log.pairs(stage=stage, seconds=round(seconds, 1)))
+    return seconds
+
+
+def connect() -> None:
+    """Connect to the cluster that the environment names, or start one on this machine."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not ray.is_initialized():
+        ray.init(log_to_driver=True, logging_level=logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+
+
+def first_line(error: BaseException) -> str:
+    """Say an error in one line; an error from a worker is said as its cause."""
+    cause = getattr(error, "cause", None)
+    text = str(cause if isinstance(cause, AvrecError | OSError) else error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

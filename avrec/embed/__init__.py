@@ -1,0 +1,1 @@
+"""Encoders: media and text to vectors."""

@@ -1,0 +1,141 @@
+"""Who took to what: interactions as a weight matrix, and as histories in time order."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy.sparse import csr_array
+
+from avrec.arrays import Idx, Micros, Offsets, Weights
+from avrec.schema import INTERACTIONS, conform
+from avrec.vocab import Vocabulary
+
+
+class WeightMatrix(NamedTuple):
+    """Interaction weights, users in rows and the whole catalogue in columns."""
+
+    users: Vocabulary
+    items: Vocabulary
+    weights: csr_array
+
+
+def weight_matrix(interactions: pa.Table, items: Vocabulary) -> WeightMatrix:
+    """Sum the weights of each (user, item) into a sparse float32 matrix.
+
+    Rows whose item is not in the catalogue `items` are left out.
+    """
+    table = _known(conform(interactions, INTERACTIONS), items)
+    users = Vocabulary.of(table["user_id"])
+    cell = users.idx(table["user_id"]), items.idx(table["item_id"])
+    weights = csr_array(
+        (table["weight"].to_numpy(), cell), shape=(len(users), len(items)), dtype=np.float32
+    )
+    weights.sum_duplicates()
+    return WeightMatrix(users, items, weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """What each query has taken to, oldest first, as rows of compressed arrays.
+
+    Row `q` holds `items[offsets[q]:offsets[q + 1]]`, catalogue rows, with `weights` and `at`
+    alongside. A query is a user, or a user as of some moment.
+    """
+
+    offsets: Offsets
+    items: Idx
+    weights: Weights
+    at: Micros
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @classmethod
+    def of(cls, rows: list[Idx], weights: list[Weights] | None = None) -> Self:
+        """Build from one array of catalogue rows a query; weights 1 unless given, times 0."""
+        lengths = np.array([len(row) for row in rows], np.int64)
+        items = np.concatenate([*rows, np.empty(0, np.int32)]).astype(np.int32)
+        flat = np.ones(len(items), np.float32) if weights is None else np.concatenate(weights)
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        return cls(offsets, items, flat.astype(np.float32), np.zeros(len(items), np.int64))
+
+    def lengths(self) -> Offsets:
+        """Number of items in each row."""
+        return np.diff(self.offsets)
+
+    def query_of_item(self) -> Idx:
+        """For each entry of `items`, the row it belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int32), self.lengths())
+
+    def row(self, query: int) -> Idx:
+        """Items of one row, oldest first."""
+        return self.items[self.offsets[query] : self.offsets[query + 1]]
+
+    def take(self, queries: Idx) -> Self:
+        """Rows in the given order, repeats allowed."""
+        return self._cut(self.offsets[queries], self.offsets[np.asarray(queries) + 1])
+
+    def as_of(self, queries: Idx, at: Micros) -> Self:
+        """Rows cut to what happened strictly before `at`, one moment a row of `queries`."""
+        start, stop = self.offsets[queries], self.offsets[np.asarray(queries) + 1]
+        counts = [
+            np.searchsorted(self.at[a:b], moment)
+            for a, b, moment in zip(start, stop, at, strict=True)
+        ]
+        return self._cut(start, start + np.array(counts, np.int64))
+
+    def last(self, num_items: int) -> Self:
+        """Rows cut to their latest `num_items`."""
+        stop = self.offsets[1:]
+        return self._cut(np.maximum(self.offsets[:-1], stop - num_items), stop)
+
+    def matrix(self, num_items: int) -> csr_array:
+        """Rows as a sparse weight matrix of shape (num_queries, num_items); repeats add up."""
+        matrix = csr_array(
+            (self.weights, self.items, self.offsets), shape=(len(self), num_items), copy=True
+        )
+        matrix.sum_duplicates()
+        return matrix
+
+    def _cut(self, start: Offsets, stop: Offsets) -> Self:
+        lengths = stop - start
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        entries = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
+        return type(self)(offsets, self.items[entries], self.weights[entries], self.at[entries])
+
+
+class UserHistories(NamedTuple):
+    """Histories, one row a user of the vocabulary."""
+
+    users: Vocabulary
+    histories: Histories
+
+
+def histories(
+    interactions: pa.Table, items: Vocabulary, users: Vocabulary | None = None
+) -> UserHistories:
+    """Sort interactions into one history a user; ties in time are ordered by item_id.
+
+    Items outside the catalogue and users outside `users` are left out; a user of `users`
+    without interactions has an empty row.
+    """
+    table = _known(conform(interactions, INTERACTIONS), items)
+    users = users or Vocabulary.of(table["user_id"])
+    user = users.idx(table["user_id"])
+    item, at = items.idx(table["item_id"]), _micros(table["at"])
+    order = np.lexsort((item, at, user))
+    order = order[user[order] >= 0]
+    counts = np.bincount(user[order], minlength=len(users))
+    offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
+    weights = table["weight"].to_numpy()[order]
+    return UserHistories(users, Histories(offsets, item[order], weights, at[order]))
+
+
+def _known(table: pa.Table, items: Vocabulary) -> pa.Table:
+    return table.filter(pc.is_in(table["item_id"], value_set=items.ids))
+
+
+def _micros(column: pa.ChunkedArray) -> Micros:
+    return column.cast(pa.int64()).to_numpy()

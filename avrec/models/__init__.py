@@ -1,0 +1,1 @@
+"""Models: each learns vectors or scores from interactions and embeddings."""

@@ -1,0 +1,1 @@
+"""The embedded catalogue: clips made on the spot and simulated listeners, said to be simulated."""

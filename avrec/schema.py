@@ -1,0 +1,190 @@
+"""The tables that flow through avrec, each as one Arrow schema.
+
+Ids are strings; times are UTC microseconds; spans are [start, stop) in seconds; ranks start at 1.
+"""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from avrec.errors import SchemaError
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+def _schema(required: dict[str, pa.DataType], optional: dict[str, pa.DataType]) -> pa.Schema:
+    must = [pa.field(name, kind, nullable=False) for name, kind in required.items()]
+    return pa.schema(must + [pa.field(name, kind) for name, kind in optional.items()])
+
+
+ITEMS = _schema(
+    {"item_id": pa.string(), "title": pa.string()},
+    {
+        "uri": pa.string(),
+        "description": pa.string(),
+        "tags": pa.list_(pa.string()),
+        "creator_id": pa.string(),
+        "language": pa.string(),
+        "published_at": TIME,
+        "age_rating": pa.string(),
+        "regions": pa.list_(pa.string()),
+    },
+)
+"""One row per catalogue entry."""
+
+MEDIA = _schema(
+    {"item_id": pa.string(), "uri": pa.string()},
+    {
+        "sha256": pa.string(),
+        "kind": pa.string(),
+        "duration_seconds": pa.float64(),
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "frames_per_second": pa.float64(),
+        "sample_rate": pa.int32(),
+        "channels": pa.int32(),
+        "error": pa.string(),
+    },
+)
+"""One row per probed file; `kind` is audio or video; `error` is `kind: message` or null."""
+
+EMBEDDINGS = _schema(
+    {
+        "item_id": pa.string(),
+        "encoder": pa.string(),
+        "start_seconds": pa.float64(),
+        "stop_seconds": pa.float64(),
+        "vector": pa.list_(pa.float32()),
+    },
+    {},
+)
+"""One row per item x encoder (name@revision) x segment; vectors are as the encoder gives them."""
+
+EMBED_ERRORS = _schema(
+    {"item_id": pa.string(), "uri": pa.string(), "error": pa.string()}, {"sha256": pa.string()}
+)
+"""One row per file that gave no vector, with `kind: message`."""
+
+DESCRIPTIONS = _schema(
+    {"item_id": pa.string(), "producer": pa.string()},
+    {
+        "transcript": pa.string(),
+        "caption": pa.string(),
+        "topics": pa.list_(pa.string()),
+        "mood": pa.string(),
+        "audience": pa.string(),
+        "safety": pa.string(),
+    },
+)
+"""One row per item: what was understood, and by which model@revision."""
+
+EVENT_KINDS = (
+    "impression",
+    "play",
+    "progress",
+    "skip",
+    "complete",
+    "like",
+    "dislike",
+    "share",
+    "search",
+    "rate",
+    "hide",
+)
+
+EVENTS = _schema(
+    {
+        "event_id": pa.string(),
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "kind": pa.string(),
+        "at": TIME,
+    },
+    {"position_seconds": pa.float64(), "value": pa.float64(), "request_id": pa.string()},
+)
+"""One row per thing that a user did; `kind` is one of EVENT_KINDS."""
+
+INTERACTIONS = _schema(
+    {"user_id": pa.string(), "item_id": pa.string(), "weight": pa.float32(), "at": TIME}, {}
+)
+"""One row per (user, item) that a user took to, weighed by how much; `at` is the first time."""
+
+DROPPED = _schema({"reason": pa.string(), "rows": pa.int64()}, {"example": pa.string()})
+"""One row per reason for which rows were left out."""
+
+CANDIDATES = _schema(
+    {
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "source": pa.string(),
+        "score": pa.float32(),
+    },
+    {},
+)
+"""One row per user x item proposed."""
+
+RECOMMENDATIONS = _schema(
+    {
+        "request_id": pa.string(),
+        "user_id": pa.string(),
+        "item_id": pa.string(),
+        "rank": pa.int32(),
+        "score": pa.float32(),
+        "propensity": pa.float32(),
+        "policy": pa.string(),
+        "model": pa.string(),
+        "at": TIME,
+    },
+    {"reason": pa.string()},
+)
+"""One row per item shown."""
+
+METRICS = _schema(
+    {
+        "model": pa.string(),
+        "split": pa.string(),
+        "metric": pa.string(),
+        "k": pa.int32(),
+        "value": pa.float64(),
+        "num_users": pa.int64(),
+    },
+    {"low": pa.float64(), "high": pa.float64()},
+)
+"""One row per number reported; [low, high] is its 95 % bootstrap interval over users."""
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return `table` with exactly the columns of `schema`, in its order.
+
+    A missing nullable column is filled with nulls.
+
+    Raises:
+        SchemaError: a column is missing, cannot be cast, or holds nulls it may not.
+    """
+    columns, faults = [], []
+    for field in schema:
+        try:
+            columns.append(_column(table, field))
+        except SchemaError as error:
+            faults.append(str(error))
+    if faults:
+        raise SchemaError("; ".join(faults))
+    return pa.table(columns, schema=schema)
+
+
+def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
+    if field.name not in table.column_names:
+        if field.nullable:
+            return pa.chunked_array([pa.nulls(len(table), field.type)])
+        raise SchemaError(f"no column {field.name!r}; there are {table.column_names}")
+    column = table[field.name]
+    if column.null_count and not field.nullable:
+        raise SchemaError(f"{field.name!r} has {column.null_count} nulls")
+    try:
+        return column if column.type == field.type else pc.cast(column, field.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise SchemaError(f"{field.name!r} is {column.type}, expected {field.type}") from error
+
+
+def empty(schema: pa.Schema) -> pa.Table:
+    """Make a table of no rows."""
+    return schema.empty_table()

@@ -1,0 +1,1 @@
+"""Entry points for `ray job submit`: read config, call avrec, write tables."""

@@ -1,0 +1,56 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from scipy.sparse import csr_array
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+settings.register_profile("avrec", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("avrec")
+
+SHARED = Path(os.environ.get("AVREC_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "local_ray" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.ray)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def two_tastes() -> csr_array:
+    """Twenty users of two tastes; each misses the one item on the diagonal."""
+    liked = np.equal.outer(np.arange(20) % 2, np.arange(20) % 2) & ~np.eye(20, dtype=bool)
+    weights = csr_array(liked.astype(np.float32))
+    weights.data.flags.writeable = False
+    return weights
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory):
+    """One Ray node for the whole session, with room for two training workers and a driver."""
+    import ray  # noqa: PLC0415
+
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """Give a file or folder beside the project, or skip where it is absent."""
+
+    def find(name: str) -> Path:
+        if not (SHARED / name).exists():
+            pytest.skip(f"needs {name} of the shared folder, which is not here")
+        return SHARED / name
+
+    return find
