@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -19,6 +19,18 @@ class RunConfig:
     """Root of the tables and models: a local path or a `pyarrow.fs` URI."""
     seed: int = 0
     """Seed from which every stage derives its own generator."""
+    stages: tuple[str, ...] = (
+        "probe",
+        "embed",
+        "interactions",
+        "train_als",
+        "train_towers",
+        "train_ranker",
+        "evaluate",
+        "index",
+        "recommend",
+    )
+    """What `jobs/pipeline.py` runs, in order; each is the name of a job."""
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:

@@ -1,0 +1,266 @@
+"""From a history to a ranked list: retrieve candidates, score them, say why.
+
+One path serves evaluation, batch lists and the online service. Retrievers propose; a ranker,
+where there is one, scores what they proposed; else the proposals are fused by reciprocal rank.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from avrec.arrays import Array, Idx, Mask, Scores, Vectors, unit
+from avrec.factors import Retriever
+from avrec.index import top_k
+from avrec.interactions import Histories
+from avrec.models.features import Knowledge, featurize
+from avrec.models.ranker import Ranker
+from avrec.vocab import Vocabulary
+
+POPULAR = "popularity"
+RANK_FUSION_OFFSET = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecommendConfig:
+    """How lists are made."""
+
+    candidates_per_source: int = 100
+    """Items that each retriever proposes for a query."""
+    use_ranker: bool = True
+    """Whether the ranker, where one was trained, orders the candidates."""
+    min_similarity: float = 0.3
+    """Cosine from which a past item is named as the reason for a recommended one."""
+
+    def __post_init__(self) -> None:
+        if self.candidates_per_source < 1:
+            raise ValueError(
+                f"candidates_per_source must be at least 1, got {self.candidates_per_source}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchConfig:
+    """How lists for every user are made at once."""
+
+    k: int = 20
+    """Length of a list."""
+    num_actors: int = 2
+    """Ray actors that each load the bundle; one takes one CPU."""
+
+    def __post_init__(self) -> None:
+        for name in ("k", "num_actors"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One list, best first; all fields have one entry an item."""
+
+    items: Idx
+    scores: Scores
+    sources: list[tuple[str, ...]]
+    reasons: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What was proposed, as flat arrays sorted by query, then item.
+
+    `scores[name]` holds every candidate's dot product under that retriever, `ranks[name]` its
+    place (from 1) in what that retriever proposed for the query, 0 where it did not.
+    """
+
+    query: Idx
+    item: Idx
+    scores: Mapping[str, Scores]
+    ranks: Mapping[str, Idx]
+
+    def sources(self, entry: int) -> tuple[str, ...]:
+        """Retrievers that proposed one candidate."""
+        return tuple(name for name, ranks in self.ranks.items() if ranks[entry])
+
+
+class Recommender:
+    """Retrieves and ranks for a batch of histories over one catalogue."""
+
+    def __init__(
+        self,
+        items: Vocabulary,
+        titles: Sequence[str],
+        retrievers: Sequence[Retriever],
+        knowledge: Knowledge,
+        ranker: Ranker | None = None,
+        config: RecommendConfig | None = None,
+    ) -> None:
+        self.items, self.titles = items, titles
+        self.retrievers, self.knowledge, self.ranker = tuple(retrievers), knowledge, ranker
+        self.config = config or RecommendConfig()
+        self._known = {r.name: r.items.known() for r in self.retrievers}
+        self._likeness = [
+            unit(r.items.vectors) for r in self.retrievers if r.name in ("content", "als")
+        ]
+
+    @property
+    def policy(self) -> str:
+        """Name of the way in which lists are ordered."""
+        return "ranker" if self._ranks() else "rank_fusion"
+
+    def candidates(self, histories: Histories, exclude: Histories) -> Candidates:
+        """Collect what every retriever proposes, without the rows of `exclude`."""
+        num_items = len(self.items)
+        vectors = {r.name: r.user_vectors(histories) for r in self.retrievers}
+        keys, ranks = [], []
+        for retriever in self.retrievers:
+            found = self._propose(retriever, vectors[retriever.name], exclude)
+            keys.append(found)
+        every = np.unique(np.concatenate([k for k, _ in keys])) if keys else np.empty(0, np.int64)
+        for proposed, place in keys:
+            rank = np.zeros(len(every), np.int32)
+            rank[np.searchsorted(every, proposed)] = place
+            ranks.append(rank)
+        query = (every // num_items).astype(np.int32) if num_items else every.astype(np.int32)
+        item = (every % num_items).astype(np.int32) if num_items else every.astype(np.int32)
+        scores = {
+            r.name: _dots(vectors[r.name], r.items.vectors, query, item) for r in self.retrievers
+        }
+        names = [r.name for r in self.retrievers]
+        return Candidates(query, item, scores, dict(zip(names, ranks, strict=True)))
+
+    def score(self, histories: Histories, candidates: Candidates, at: int) -> Scores:
+        """Score each candidate; higher is better within its query."""
+        if self.ranker is None or not self._ranks():
+            return self._fuse(histories, candidates)
+        features = featurize(
+            histories,
+            candidates.query,
+            candidates.item,
+            candidates.scores,
+            self.knowledge,
+            np.full(len(candidates.query), at, np.int64),
+        )
+        return self.ranker.score(features)
+
+    def recommend(
+        self, histories: Histories, *, k: int, at: int, exclude: Histories | None = None
+    ) -> list[Ranked]:
+        """Make one list of at most `k` items a query, without those of its history.
+
+        Args:
+            histories: what each query took to, catalogue rows.
+            k: length of a list, at least 1.
+            at: the moment of the request, UTC microseconds.
+            exclude: further rows to leave out, one row of them a query.
+        """
+        candidates, scores, bounds = self._scored(histories, k, at, exclude)
+        lists = []
+        for query in range(len(histories)):
+            entries = _best(candidates, scores, slice(bounds[query], bounds[query + 1]), k)
+            items = candidates.item[entries]
+            sources = [candidates.sources(int(entry)) for entry in entries]
+            reasons = self._reasons(histories.row(query), items, sources)
+            lists.append(Ranked(items, scores[entries], sources, reasons))
+        return lists
+
+    def rows(
+        self, histories: Histories, k: int, at: int, exclude: Histories | None = None
+    ) -> Idx:
+        """Lists as catalogue rows only, shape (num_queries, k), padded with -1."""
+        candidates, scores, bounds = self._scored(histories, k, at, exclude)
+        rows = np.full((len(histories), k), -1, np.int32)
+        for query in range(len(histories)):
+            entries = _best(candidates, scores, slice(bounds[query], bounds[query + 1]), k)
+            rows[query, : len(entries)] = candidates.item[entries]
+        return rows
+
+    def similar(self, item: int, k: int) -> Ranked:
+        """List the items most like one: mean cosine over content and learned factors."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        total = np.zeros(len(self.items), np.float32)
+        for vectors in self._likeness:
+            total += vectors @ vectors[item] / len(self._likeness)
+        total[item] = -np.inf
+        order = np.lexsort((np.arange(len(total)), -total))
+        order = order[total[order] > 0][:k].astype(np.int32)
+        reason = f'Similar to "{self.titles[item]}"'
+        sources = [("similar",)] * len(order)
+        return Ranked(order, total[order], sources, [reason] * len(order))
+
+    def _scored(
+        self, histories: Histories, k: int, at: int, exclude: Histories | None
+    ) -> tuple[Candidates, Scores, Array]:
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        seen = histories if exclude is None else _join(histories, exclude)
+        candidates = self.candidates(histories, seen)
+        scores = self.score(histories, candidates, at)
+        return candidates, scores, np.searchsorted(candidates.query, np.arange(len(histories) + 1))
+
+    def _ranks(self) -> bool:
+        return self.ranker is not None and self.config.use_ranker
+
+    def _propose(
+        self, retriever: Retriever, vectors: Vectors, exclude: Histories
+    ) -> tuple[Array, Array]:
+        """Keys (query * num_items + item) and places of one retriever's proposals."""
+        asked = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
+        depth = min(self.config.candidates_per_source, len(self.items))
+        if not len(asked) or not depth:
+            return np.empty(0, np.int64), np.empty(0, np.int32)
+        found = top_k(
+            vectors[asked],
+            retriever.items.vectors,
+            depth,
+            exclude=exclude.take(asked),
+            known=self._known[retriever.name],
+        )
+        filled: Mask = found.idx >= 0
+        keys = asked[:, None].astype(np.int64) * len(self.items) + found.idx
+        places = np.broadcast_to(np.arange(1, depth + 1, dtype=np.int32), filled.shape)
+        return keys[filled], places[filled]
+
+    def _fuse(self, histories: Histories, candidates: Candidates) -> Scores:
+        """Reciprocal rank fusion (Cormack et al., SIGIR 2009); popularity only breaks the ice."""
+        total = np.zeros(len(candidates.query), np.float32)
+        newcomer = (histories.lengths() == 0)[candidates.query]
+        for name, ranks in candidates.ranks.items():
+            gain = np.where(ranks > 0, 1 / (RANK_FUSION_OFFSET + ranks), 0)
+            total += np.where(newcomer, gain, 0.01 * gain) if name == POPULAR else gain
+        return total
+
+    def _reasons(self, history: Idx, items: Idx, sources: list[tuple[str, ...]]) -> list[str]:
+        causes, likeness = self._causes(history, items)
+        reasons = []
+        for entry, proposed in enumerate(sources):
+            if likeness[entry] >= self.config.min_similarity:
+                reasons.append(f'Because you enjoyed "{self.titles[causes[entry]]}"')
+            elif proposed == (POPULAR,) or not len(history):
+                reasons.append("Popular with listeners")
+            else:
+                reasons.append("People with your taste enjoy it")
+        return reasons
+
+    def _causes(self, history: Idx, items: Idx) -> tuple[Idx, Scores]:
+        """For each item the most similar of the history, and how similar (cosine)."""
+        if not len(history) or not self._likeness:
+            return np.full(len(items), -1, np.int32), np.full(len(items), -np.inf, np.float32)
+        pairs = sum(v[items] @ v[history].T for v in self._likeness) / len(self._likeness)
+        best = np.argmax(pairs, axis=1)
+        return history[best], pairs[np.arange(len(items)), best]
+
+
+def _best(candidates: Candidates, scores: Scores, entries: slice, k: int) -> Array:
+    order = np.lexsort((candidates.item[entries], -scores[entries]))[:k]
+    return order + entries.start
+
+
+def _dots(users: Vectors, items: Vectors, query: Idx, item: Idx) -> Scores:
+    scores: Scores = np.einsum("nd,nd->n", users[query], items[item])
+    return scores
+
+
+def _join(first: Histories, second: Histories) -> Histories:
+    rows = [np.union1d(first.row(q), second.row(q)).astype(np.int32) for q in range(len(first))]
+    return Histories.of(rows)

@@ -1,0 +1,45 @@
+"""Put catalogue, models and histories together as the bundle that serving loads.
+
+ray job submit -- python -m jobs.index --config jobs/demo.toml
+"""
+
+import logging
+from dataclasses import asdict
+
+from avrec import bundle
+from avrec.config import RunConfig
+from avrec.distributed.session import run_job
+from avrec.feedback import finished
+from avrec.schema import EVENTS, INTERACTIONS, ITEMS, MEDIA
+from avrec.store import Workspace
+
+logger = logging.getLogger("avrec.jobs.index")
+TABLES = ("items", "media", "events", "interactions")
+
+
+def run(config: RunConfig, workspace: Workspace) -> None:
+    """Write `bundle` from whichever models were made."""
+    models = bundle.trained_models(workspace)
+    metrics = [name for name in ("metrics",) if workspace.has(name)]
+    recipe = workspace.recipe(config.recommend, *TABLES, *models, *metrics)
+    if workspace.has("bundle", recipe):
+        logger.info("up to date")
+        return
+    events = workspace.read_table("events", EVENTS)
+    durations = workspace.read_table("media", MEDIA).select(["item_id", "duration_seconds"])
+    with workspace.create("bundle", recipe) as draft:
+        draft.metrics = bundle.headline(workspace)
+        bundle.write(
+            draft,
+            items=workspace.read_table("items", ITEMS),
+            interactions=workspace.read_table("interactions", INTERACTIONS),
+            seen=finished(events, durations, config.feedback),
+            durations=durations,
+            models=models,
+            config=asdict(config.recommend),
+        )
+    logger.info("bundle %s holds %s", draft.version, sorted(models))
+
+
+if __name__ == "__main__":
+    run_job(__doc__, run)

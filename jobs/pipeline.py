@@ -1,0 +1,24 @@
+"""Run the stages that the configuration names, in order; each skips what is up to date.
+
+ray job submit -- python -m jobs.pipeline --config jobs/demo.toml
+"""
+
+from importlib import import_module
+
+from avrec.config import RunConfig
+from avrec.distributed.session import run_job, timed
+from avrec.store import Workspace
+
+
+def run(config: RunConfig, workspace: Workspace) -> None:
+    """Run every stage and write their seconds as the artifact `pipeline`."""
+    seconds = {}
+    for number, stage in enumerate(config.stages, start=1):
+        label = f"{stage} ({number}/{len(config.stages)})"
+        seconds[stage] = timed(label, import_module(f"jobs.{stage}").run, config, workspace)
+    with workspace.create("pipeline", workspace.recipe({"stages": config.stages})) as draft:
+        draft.add_json("seconds.json", seconds)
+
+
+if __name__ == "__main__":
+    run_job(__doc__, run)
