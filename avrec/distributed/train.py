@@ -1,6 +1,13 @@
-"""Ray Train: run one loop on every worker, with checkpoints in the workspace."""
+"""Ray Train: run one loop on every worker, with checkpoints in the workspace.
+
+    root/.train/<name>/checkpoint_*   what the last epochs of a run left
+
+A run's name holds the key of its recipe: a run that was cut off goes on where it stopped, and a
+changed recipe begins anew. Call `forget` when the artifact is committed.
+"""
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,14 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+from pyarrow.fs import FileSelector, FileType
 from ray.data import Dataset
-from ray.train import CheckpointConfig, DataConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import (
+    CheckpointConfig,
+    DataConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+)
 from ray.train.torch import TorchTrainer
 
-from avrec.store import Place, Workspace
+from avrec import log
+from avrec.store import Place, Recipe, Workspace
 
 logger = logging.getLogger(__name__)
 Loop = Callable[[dict[str, Any]], None]
+RUNS = ".train"
+SETTINGS = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default, 2 s, is long beside a small epoch
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,11 +70,13 @@ def train(
 
     Every worker streams every dataset whole, in order, through `get_dataset_shard`; it takes its
     own rows of each global batch, so batches are the same for any number of workers. A run of the
-    same `name` that was cut off goes on from its latest checkpoint.
+    same `name` that was cut off goes on from its latest checkpoint; see `run_name`.
     """
-    storage = workspace.root / ".train"
+    for key, value in SETTINGS.items():
+        os.environ.setdefault(key, value)
+    storage = workspace.root / RUNS
     trainer = TorchTrainer(
-        loop,
+        _with_logs(loop),
         train_loop_config=dict(settings),
         datasets=dict(datasets or {}),
         dataset_config=DataConfig(datasets_to_split=[]),
@@ -71,15 +94,32 @@ def train(
             storage_filesystem=storage.filesystem,
             failure_config=FailureConfig(max_failures=workers.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=2),
+            logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
     result = trainer.fit()
-    assert result.checkpoint is not None
+    assert result.checkpoint is not None, "the loop reported no checkpoint"
+    logger.info("trained %s", log.pairs(run=name, workers=workers.num_workers))
     return Place(result.checkpoint.filesystem, result.checkpoint.path)
 
 
+def run_name(model: str, recipe: Recipe) -> str:
+    """Name the run that makes `model` by `recipe`."""
+    return f"{model}-{recipe.key}"
+
+
+def forget(workspace: Workspace, model: str) -> None:
+    """Remove the checkpoints of every run of `model`; none is no fault."""
+    runs = workspace.root / RUNS
+    selector = FileSelector(runs.path, allow_not_found=True)
+    for found in runs.filesystem.get_file_info(selector):
+        if found.type == FileType.Directory and found.base_name.startswith(f"{model}-"):
+            runs.filesystem.delete_dir(found.path)
+
+
 def report(metrics: Mapping[str, float], files: Mapping[str, bytes] | None = None) -> None:
-    """Report an epoch; the worker that passes `files` writes them as the checkpoint."""
+    """Report an epoch; every worker calls this, and the one that passes `files` saves them."""
+    logger.info("epoch %s", log.pairs(**metrics))
     if files is None:
         ray.train.report(dict(metrics))
         return
@@ -96,3 +136,14 @@ def latest_files() -> dict[str, bytes]:
         return {}
     with checkpoint.as_directory() as folder:
         return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+
+
+def _with_logs(loop: Loop) -> Loop:
+    """Log the epochs of the first worker only."""
+
+    def logged(settings: dict[str, Any]) -> None:
+        first = ray.train.get_context().get_world_rank() == 0
+        log.set_up(logging.INFO if first else logging.WARNING)
+        loop(settings)
+
+    return logged
