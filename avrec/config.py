@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from avrec.errors import ConfigError
+from avrec.sample.write import SampleConfig
+from avrec.store import join
 
 T = TypeVar("T")
+WORKSPACE = "{workspace}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +22,8 @@ class RunConfig:
     """Root of the tables and models: a local path or a `pyarrow.fs` URI."""
     seed: int = 0
     """Seed from which every stage derives its own generator."""
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    """Section `[sample]`."""
     stages: tuple[str, ...] = (
         "probe",
         "embed",
@@ -36,6 +41,8 @@ class RunConfig:
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a TOML file, then apply overrides such as `als.dim=32`, each a line of TOML.
 
+    A string that begins with `{workspace}/` names a file below the run's workspace.
+
     Raises:
         ConfigError: the file is absent or no TOML, a key is unknown, or a value is of the wrong
             type or out of range.
@@ -48,7 +55,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
         raise ConfigError(f"{path} is not TOML: {error}") from error
     for override in overrides:
         values = _merge(values, _parse_override(override))
-    return build(RunConfig, values)
+    workspace = values.get("workspace", RunConfig().workspace)
+    return build(RunConfig, _expand(values, workspace) if isinstance(workspace, str) else values)
 
 
 def build(kind: type[T], values: Mapping[str, Any], at: str = "") -> T:
@@ -80,6 +88,16 @@ def _value(kind: Any, value: Any, at: str) -> Any:
         entries = _checked(value, dict, at).items()
         return {key: _value(each, one, f"{at}.{key}") for key, one in entries}
     return _checked(value, kind, at)
+
+
+def _expand(value: Any, workspace: str) -> Any:
+    if isinstance(value, str) and value.startswith(f"{WORKSPACE}/"):
+        return join(workspace, value.removeprefix(f"{WORKSPACE}/"))
+    if isinstance(value, list):
+        return [_expand(one, workspace) for one in value]
+    if isinstance(value, dict):
+        return {key: _expand(one, workspace) for key, one in value.items()}
+    return value
 
 
 def _checked(value: Any, kind: type, at: str) -> Any:

@@ -117,6 +117,18 @@ def place(uri: str) -> Place:
     return Place(pafs.LocalFileSystem(), str(Path(uri).expanduser().absolute()))
 
 
+def join(uri: str, name: str) -> str:
+    """Name a file below a root: a local path is made absolute, a URI keeps its query.
+
+    >>> join("s3://bucket/run?region=us-east-1", "sample/items.parquet")
+    's3://bucket/run/sample/items.parquet?region=us-east-1'
+    """
+    if "://" not in uri:
+        return str(Path(uri).expanduser().absolute() / name)
+    root, mark, query = uri.partition("?")
+    return f"{root.rstrip('/')}/{name}{mark}{query}"
+
+
 class Draft:
     """A version being written; `with` commits it when the block ends well."""
 
