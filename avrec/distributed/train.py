@@ -139,10 +139,11 @@ def latest_files() -> dict[str, bytes]:
 
 
 def _with_logs(loop: Loop) -> Loop:
-    """Log the epochs of the first worker only."""
+    """Log the epochs of the first worker only, and let others' code speak up only to warn."""
 
     def logged(settings: dict[str, Any]) -> None:
         first = ray.train.get_context().get_world_rank() == 0
+        logging.getLogger().setLevel(logging.WARNING)
         log.set_up(logging.INFO if first else logging.WARNING)
         loop(settings)
 

@@ -1,0 +1,101 @@
+"""Exact top-k by dot product, in blocks, so that no (queries x items) matrix is ever held.
+
+Ties break by lower item row, which is item_id order. A zero vector is no opinion: a zero item
+is in no list, and a zero query has an empty one.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from avrec.arrays import Idx, Mask, Scores, Vectors
+from avrec.interactions import Histories
+
+QUERIES_PER_BLOCK = 256
+ITEMS_PER_BLOCK = 16_384
+
+
+class TopK(NamedTuple):
+    """Lists of length k, best first, padded with row -1 and score -inf; shape (num_queries, k)."""
+
+    idx: Idx
+    scores: Scores
+
+
+def top_k(
+    queries: Vectors,
+    items: Vectors,
+    k: int,
+    exclude: Histories | None = None,
+    known: Mask | None = None,
+) -> TopK:
+    """Find the k items with the highest dot product for each query.
+
+    Args:
+        queries: shape (num_queries, dim).
+        items: shape (num_items, dim).
+        k: length of a list, at least 1; where fewer items can be had, the rest is padding.
+        exclude: one row of item rows a query, left out of its list.
+        known: items that may be listed at all; default those that are not a zero row.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if exclude is not None and len(exclude) != len(queries):
+        raise ValueError(f"exclude must have {len(queries)} rows, got {len(exclude)}")
+    listable = np.asarray(items.any(axis=1)) if known is None else known
+    found = TopK(
+        np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
+    )
+    for start, stop in pairwise(_bounds(len(queries), QUERIES_PER_BLOCK)):
+        barred = None if exclude is None else exclude.take(np.arange(start, stop, dtype=np.int32))
+        best = _search(queries[start:stop], items, k, barred, listable)
+        found.idx[start:stop, : best.idx.shape[1]] = best.idx
+        found.scores[start:stop, : best.idx.shape[1]] = best.scores
+    return found
+
+
+def _search(
+    queries: Vectors, items: Vectors, k: int, exclude: Histories | None, known: Mask
+) -> TopK:
+    """Merge the best of each block of items into the best so far."""
+    best = TopK(np.empty((len(queries), 0), np.int32), np.empty((len(queries), 0), np.float32))
+    silent = ~queries.any(axis=1)
+    for start, stop in pairwise(_bounds(len(items), ITEMS_PER_BLOCK)):
+        scores = queries @ items[start:stop].T
+        scores[silent] = -np.inf
+        scores[:, ~known[start:stop]] = -np.inf
+        if exclude is not None:
+            inside = (exclude.items >= start) & (exclude.items < stop)
+            scores[exclude.query_of_item()[inside], exclude.items[inside] - start] = -np.inf
+        rows = np.broadcast_to(np.arange(start, stop, dtype=np.int32), scores.shape)
+        both = np.concatenate([best.scores, scores], axis=1)
+        best = _select(np.concatenate([best.idx, rows], axis=1), both, k)
+    return best
+
+
+def _select(idx: Idx, scores: Scores, k: int) -> TopK:
+    """Keep the k best columns of each row, sorted; entries of score -inf become padding.
+
+    Of columns with the same score, those further left must have the lower `idx`.
+    """
+    if scores.shape[1] > k:
+        keep = _first_k(scores, k)
+        idx = np.take_along_axis(idx, keep, axis=1)
+        scores = np.take_along_axis(scores, keep, axis=1)
+    order = np.argsort(-scores, axis=1, kind="stable")
+    idx, scores = np.take_along_axis(idx, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    return TopK(np.where(np.isneginf(scores), np.int32(-1), idx), scores)
+
+
+def _first_k(scores: Scores, k: int) -> Idx:
+    """Columns of the k best, ascending; of those equal to the k-th, the leftmost."""
+    kth = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
+    above, level = scores > kth, scores == kth
+    room = k - above.sum(axis=1, keepdims=True)
+    chosen = above | (level & (np.cumsum(level, axis=1, dtype=np.int32) <= room))
+    return np.nonzero(chosen)[1].reshape(len(scores), k).astype(np.int32)
+
+
+def _bounds(length: int, step: int) -> list[int]:
+    return [*range(0, length, step), length]
