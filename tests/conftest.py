@@ -1,4 +1,5 @@
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -54,3 +55,16 @@ def shared():
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(scope="session")
+def wait_until():
+    """Wait for a condition, and fail when it does not come true in two minutes."""
+
+    def wait(condition, timeout_seconds: float = 120) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true in time"
+            time.sleep(0.2)
+
+    return wait

@@ -1,0 +1,112 @@
+"""The pipeline on two real Ray nodes of one machine, by the scripts that a cluster's owner runs.
+
+The workspace is on an S3-compatible server; the code travels with the job.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from avrec.schema import METRICS, RECOMMENDATIONS
+from avrec.store import Workspace
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+ROOT = Path(__file__).parents[2]
+
+
+def free_ports(num_ports):
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(num_ports)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@contextlib.contextmanager
+def node(command, environ, log):
+    """Run one node until the block ends, then end that process and what it started."""
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            ["bash", *command], cwd=ROOT, env=environ, stdout=out, stderr=subprocess.STDOUT
+        )
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+
+
+def nodes_alive(dashboard, token):
+    asked = urllib.request.Request(
+        f"{dashboard}/nodes?view=summary", headers={"Authorization": f"Bearer {token}"}
+    )
+    with contextlib.suppress(OSError):
+        with urllib.request.urlopen(asked, timeout=5) as answer:
+            summary = json.load(answer)["data"]["summary"]
+        return sum(one["raylet"].get("state") == "ALIVE" for one in summary)
+    return 0
+
+
+@pytest.fixture
+def two_nodes(tmp_path, tmp_path_factory, wait_until):
+    """Two nodes with two CPUs each: no stage of the pipeline fits on one alone."""
+    port, dashboard_port, *agents = free_ports(8)
+    environ = os.environ | {
+        "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token"),
+        "AVREC_RAY_PORT": str(port),
+        "AVREC_DASHBOARD_PORT": str(dashboard_port),
+    }
+    short = tmp_path_factory.mktemp("r")
+
+    def options(agent, grpc, metrics):
+        named = zip(
+            ("dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port"),
+            (agent, grpc, metrics),
+            strict=True,
+        )
+        return [f"--{name}={value}" for name, value in named] + ["--num-cpus=3"]
+
+    head = ["cluster/head.sh", f"--temp-dir={short}", *options(*agents[:3])]
+    worker = ["cluster/worker.sh", f"127.0.0.1:{port}", *options(*agents[3:])]
+    dashboard = f"http://127.0.0.1:{dashboard_port}"
+    with node(head, environ, tmp_path / "head.log"):
+        wait_until(lambda: nodes_alive(dashboard, (tmp_path / "token").read_text()) == 1)
+        with node(worker, environ, tmp_path / "worker.log"):
+            wait_until(lambda: nodes_alive(dashboard, (tmp_path / "token").read_text()) == 2)
+            yield dashboard, environ
+
+
+def test_pipeline_from_media_to_lists(two_nodes, s3_uri):
+    dashboard, environ = two_nodes
+    submitted = subprocess.run(
+        [ROOT / ".venv/bin/ray", "job", "submit", "--address", dashboard]
+        + ["--working-dir", ".", "--runtime-env", "cluster/runtime_env.yaml", "--"]
+        + ["python", "-m", "jobs.pipeline", "--config", "tests/cluster/tiny.toml"]
+        + ["--set", f"workspace={json.dumps(s3_uri)}"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert submitted.returncode == 0, submitted.stdout[-4000:] + submitted.stderr[-2000:]
+
+    workspace = Workspace(s3_uri)
+    metrics = workspace.read_table("metrics", METRICS)
+    assert {"popularity", "als", "towers"} <= set(metrics["model"].to_pylist())
+    lists = workspace.read_table("recommendations", RECOMMENDATIONS)
+    assert set(lists["rank"].to_pylist()) == set(range(1, 6))
+
+
+def test_dashboard_refuses_without_token(two_nodes):
+    dashboard, _ = two_nodes
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{dashboard}/api/jobs/", timeout=10)

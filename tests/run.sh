@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Every test, set-up included: the plain ones first (under a minute), then those on real Ray nodes.
+# Arguments go to pytest: `bash tests/run.sh -m 'not ray'` runs the plain ones only.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash cluster/install.sh dev
+export RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2
+if [ $# -gt 0 ]; then
+  exec .venv/bin/python -m pytest -q "$@"
+fi
+.venv/bin/python -m pytest -q -m 'not ray and not gpu'
+.venv/bin/python -m pytest -q -m 'ray and not gpu'
