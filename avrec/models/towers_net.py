@@ -1,0 +1,231 @@
+"""The two towers as torch networks, and the loss that trains them.
+
+An item's vector comes from its id and its content, a query's from the items of its history; both
+are unit vectors of one space. For a batch of (history, next item) pairs the loss is the softmax
+cross entropy over the items of the batch, with logits
+
+    u_i . v_j / temperature - log Q(j)
+
+where Q(j) is how often j is drawn as a target, which takes the batch's own popularity out
+(Yi et al., RecSys 2019). A target that the user took to at some other time is no negative.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from avrec.arrays import Array, Idx, Mask, Scores, Vectors
+from avrec.models.training import ALONE, Batch, Crew, Loss, check
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TowersConfig:
+    """How to build and train the towers."""
+
+    dim: int = 48
+    """Length of a vector."""
+    num_heads: int = 4
+    """Heads of the attention over the history; divides `dim`."""
+    history_length: int = 30
+    """Latest items of a history that the user tower reads."""
+    id_dropout: float = 0.3
+    """Share of the items that a batch knows by their content alone, so that content can carry
+    the items that have no history."""
+    temperature: float = 0.1
+    """Divides cosines into logits; smaller is sharper."""
+    epochs: int = 8
+    """Passes over the examples."""
+    batch_size: int = 256
+    """Examples of a global batch; all of their items are one another's negatives."""
+    learning_rate: float = 0.003
+    """Step size of AdamW."""
+    weight_decay: float = 0.01
+    """Decoupled L2 penalty of AdamW."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        for name in ("dim", "num_heads", "history_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.dim % self.num_heads:
+            raise ValueError(f"dim must be a multiple of num_heads, got {self.dim}")
+        if not 0 <= self.id_dropout < 1:
+            raise ValueError(f"id_dropout must be in [0, 1), got {self.id_dropout}")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+
+
+def soft_unit(vectors: Tensor) -> Tensor:
+    """Scale rows to length 1 (nearly, below 1e-3); zeros stay zeros, with a finite gradient."""
+    return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-6)
+
+
+class ItemTower(nn.Module):
+    """From an item's id and content to its vector; no bias, so nothing known gives zeros."""
+
+    def __init__(self, num_items: int, widths: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.ids = nn.Embedding(num_items, dim)
+        nn.init.normal_(self.ids.weight, std=0.3 / dim**0.5)
+        self.project = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in widths)
+        for layer in self.project:
+            assert isinstance(layer, nn.Linear)
+            nn.init.normal_(layer.weight, std=(1 / dim / len(widths)) ** 0.5)
+        self.mix = nn.Sequential(
+            nn.Linear(dim, 2 * dim, bias=False), nn.ReLU(), nn.Linear(2 * dim, dim, bias=False)
+        )
+
+    def forward(self, rows: Tensor, keep_id: Tensor, content: Sequence[Tensor]) -> Tensor:
+        """Vectors (n, dim) of catalogue `rows`, whose unit content comes one row an item.
+
+        A zero row of content is a modality that is missing.
+        """
+        x = self.ids(rows) * keep_id[:, None]
+        for layer, modality in zip(self.project, content, strict=True):
+            x = x + layer(modality)
+        return soft_unit(x + self.mix(x))
+
+
+class UserTower(nn.Module):
+    """From the vectors of a history, oldest first and padded in front, to the query's vector.
+
+    A mean that has learned how fast items fade, plus what attention finds in them.
+    """
+
+    def __init__(self, history_length: int, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.places = nn.Parameter(0.02 * torch.randn(history_length, dim))
+        self.fading = nn.Parameter(torch.zeros(history_length))
+        self.query = nn.Linear(2 * dim, dim, bias=False)
+        self.key = nn.Linear(dim, dim, bias=False)
+        self.value = nn.Linear(dim, dim, bias=False)
+        self.mix = nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, items: Tensor, present: Tensor) -> Tensor:
+        """Vectors (n, dim) from items (n, history_length, dim); none present gives zeros."""
+        weights = functional.softmax(self.fading.masked_fill(~present, -1e9), dim=1)
+        mean = torch.einsum("nl,nld->nd", weights, items)
+        x = items + self.places
+        found = self._attend(self.query(torch.cat([mean, x[:, -1]], dim=1)), x, present)
+        vectors = soft_unit(mean + self.mix(torch.cat([mean, found], dim=1)))
+        return vectors * present.any(dim=1, keepdim=True)
+
+    def _attend(self, query: Tensor, x: Tensor, present: Tensor) -> Tensor:
+        split = (len(x), -1, self.num_heads, x.shape[2] // self.num_heads)
+        q, k, v = (y.reshape(split).transpose(1, 2) for y in (query, self.key(x), self.value(x)))
+        mask = present[:, None, None, :] | ~present.any(dim=1)[:, None, None, None]
+        found = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return found.transpose(1, 2).reshape(len(x), -1)
+
+
+class TwoTowers(nn.Module):
+    """Both towers over one catalogue; `content` holds (num_items, width) unit rows."""
+
+    def __init__(self, num_items: int, content: Sequence[Vectors], config: TowersConfig) -> None:
+        super().__init__()
+        self.item = ItemTower(num_items, [c.shape[1] for c in content], config.dim)
+        self.user = UserTower(config.history_length, config.dim, config.num_heads)
+        for place, modality in enumerate(content):
+            tensor = torch.from_numpy(np.ascontiguousarray(modality, np.float32))
+            self.register_buffer(f"content{place}", tensor, persistent=False)
+        self.num_modalities = len(content)
+
+    def encode(self, rows: Tensor, keep_id: Tensor) -> Tensor:
+        """Vectors of catalogue rows; `keep_id` says which may use their id."""
+        content = [self.get_buffer(f"content{m}")[rows] for m in range(self.num_modalities)]
+        return self.item(rows, keep_id, content)
+
+    def forward(self, history: Tensor, item: Tensor, keep_id: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors of the queries and of their next items.
+
+        Args:
+            history: catalogue rows (n, history_length), -1 for padding.
+            item: catalogue rows (n).
+            keep_id: one truth an item of the catalogue.
+        """
+        device = self.user.fading.device
+        history, item, keep_id = history.to(device), item.to(device), keep_id.to(device)
+        present = history >= 0
+        every, place = torch.unique(
+            torch.cat([history.clamp(min=0).ravel(), item]), return_inverse=True
+        )
+        vectors = self.encode(every, keep_id[every])
+        past = vectors[place[: history.numel()]].view(*history.shape, -1) * present[..., None]
+        return self.user(past, present), vectors[place[history.numel() :]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the loss knows of the catalogue and the users.
+
+    `content` holds the modalities, (num_items, width) each; `log_q` the log share of each item
+    among the targets, 0 for an item that is never one; `positives` the sorted keys
+    query * num_items + item of all that users took to.
+    """
+
+    content: tuple[Vectors, ...]
+    log_q: Scores
+    positives: Array
+
+    @property
+    def num_items(self) -> int:
+        """Rows of the catalogue."""
+        return len(self.log_q)
+
+    def with_content(self) -> Mask:
+        """Which items have any content."""
+        known = np.zeros(self.num_items, bool)
+        for modality in self.content:
+            known |= modality.any(axis=1)
+        return known
+
+    def took_to(self, query: Array, item: Idx) -> Mask:
+        """Tell for each pair (query, item), shape (n, m), whether the query took to the item."""
+        keys = query.astype(np.int64)[:, None] * self.num_items + item[None, :]
+        if not len(self.positives):
+            return np.zeros(keys.shape, bool)
+        place = np.searchsorted(self.positives, keys)
+        return np.asarray(self.positives[np.minimum(place, len(self.positives) - 1)] == keys)
+
+
+def in_batch_loss(
+    net: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    facts: Facts,
+    config: TowersConfig,
+    seed: int,
+    crew: Crew = ALONE,
+) -> Loss:
+    """Make the loss of this module's head; `net` is `TwoTowers`, or a wrapping of it."""
+    droppable = facts.with_content()
+
+    def loss(batch: Batch, own: slice, at: tuple[int, int]) -> Tensor:
+        rng = np.random.default_rng([seed, *at])
+        dropped = (rng.random(facts.num_items) < config.id_dropout) & droppable
+        mine = {name: values[own] for name, values in batch.items()}
+        history, item = torch.from_numpy(mine["history"]), torch.from_numpy(mine["item"])
+        users, items = net(history.long(), item.long(), torch.from_numpy(~dropped))
+        logits = users @ crew.join(items).T / config.temperature
+        logits = logits - torch.from_numpy(facts.log_q[batch["item"]]).to(logits.device)
+        excluded = torch.from_numpy(_no_negatives(batch, own, facts)).to(logits.device)
+        target = torch.arange(own.start, own.stop, device=logits.device)
+        losses = functional.cross_entropy(
+            logits.masked_fill(excluded, -1e9), target, reduction="none"
+        )
+        weight = torch.from_numpy(mine["weight"]).to(losses)
+        return (losses * weight).sum() / float(batch["weight"].sum())
+
+    return loss
+
+
+def _no_negatives(batch: Batch, own: slice, facts: Facts) -> Mask:
+    """Columns that count neither as target nor as negative: known positives and padding."""
+    excluded = facts.took_to(batch["query"][own], batch["item"])
+    excluded |= batch["item"][own][:, None] == batch["item"][None, :]
+    excluded |= (batch["weight"] == 0)[None, :]
+    excluded[np.arange(len(excluded)), np.arange(own.start, own.stop)] = False
+    return excluded
