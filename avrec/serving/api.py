@@ -1,0 +1,200 @@
+"""The HTTP interface: routes over a `Service`, and one shape for every error.
+
+Blocking work (SQLite, numpy) runs in threads, never on the event loop: a list takes milliseconds,
+a synced commit as long as the disk likes, and with Serve's throughput settings the loop of this
+app is the loop that accepts connections.
+
+Ids in a path are percent-encoded (`urllib.parse.quote(item_id, safe="")`); slashes may also stand
+as they are.
+"""
+
+import asyncio
+import logging
+import secrets
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
+
+from avrec import __version__
+from avrec.serving.auth import Keys
+from avrec.serving.gate import Gate, fault
+from avrec.serving.intake import describe, take_in
+from avrec.serving.messages import (
+    Answer,
+    Ask,
+    Batch,
+    Fault,
+    Health,
+    K,
+    Receipt,
+    Shown,
+    Similar,
+)
+from avrec.serving.meters import Meters
+from avrec.serving.service import GREEDY, Service, Stopwatch, Wish
+from avrec.serving.state import StateError
+
+if TYPE_CHECKING:
+    from avrec.recommend import Ranked
+
+logger = logging.getLogger(__name__)
+MAX_BODY_BYTES = 1_000_000
+KINDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+FAULTS = {status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 503)}
+
+v1 = APIRouter(prefix="/v1", responses=FAULTS, dependencies=[Depends(HTTPBearer(auto_error=False))])
+plain = APIRouter()
+
+
+def create_api(service: Service, keys: Keys, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+    """Make the application."""
+    meters = Meters()
+    api = FastAPI(title="avrec", version=__version__, redoc_url=None)
+    api.state.service, api.state.meters = service, meters
+    api.add_middleware(Gate, keys=keys, meters=meters, max_body_bytes=max_body_bytes)
+    api.include_router(v1)
+    api.include_router(plain)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(HTTPException, _refused)
+    api.add_exception_handler(StateError, _unavailable)
+    api.add_exception_handler(Exception, _broken)
+    return api
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+def _meters(request: Request) -> Meters:
+    return request.app.state.meters
+
+
+TheService = Annotated[Service, Depends(_service)]
+TheMeters = Annotated[Meters, Depends(_meters)]
+
+
+@v1.post("/recommendations")
+async def recommendations(ask: Ask, service: TheService, meters: TheMeters) -> Answer:
+    """List the best items for a user, a session, or nobody in particular."""
+    return await asyncio.to_thread(_recommend, ask, service, meters)
+
+
+@v1.get("/items/{item_id:path}/similar")
+async def similar(
+    item_id: str, service: TheService, meters: TheMeters, k: Annotated[K, Query()] = 10
+) -> Similar:
+    """List the items most like one. Percent-encode the id."""
+    row, watch = service.row(item_id), Stopwatch()
+    if row < 0:
+        raise HTTPException(404, "this item is not in the catalogue")
+    ranked = await asyncio.to_thread(service.similar, row, k, watch)
+    meters.observe(watch.milliseconds)
+    return Similar(
+        item_id=item_id,
+        model=service.bundle.version,
+        items=_shown(service, ranked),
+        milliseconds=watch.milliseconds,
+    )
+
+
+@v1.post("/events")
+async def events(batch: Batch, service: TheService, meters: TheMeters) -> Receipt:
+    """Take events in. The answer comes when they are on disk; the user's next list knows them."""
+    watch = Stopwatch()
+    with watch.stage("events"):
+        receipt = await asyncio.to_thread(take_in, service, batch.events)
+    meters.observe(watch.milliseconds)
+    for status in ("accepted", "duplicate", "refused"):
+        meters.events.labels(status).inc(getattr(receipt, status))
+    return receipt
+
+
+@plain.get("/healthz")
+async def healthz() -> Health:
+    """Say that the process answers."""
+    return Health()
+
+
+@plain.get("/readyz", responses={503: {"model": Fault}})
+async def readyz(service: TheService) -> Health:
+    """Say that the bundle is loaded and the state can be read."""
+    await asyncio.to_thread(service.state.check)
+    return Health(model=service.bundle.version)
+
+
+@plain.get("/metrics", dependencies=v1.dependencies)
+async def metrics(meters: TheMeters) -> Response:
+    """Counters of this replica as Prometheus text."""
+    return Response(meters.text(), headers={"content-type": meters.content_type})
+
+
+def _recommend(ask: Ask, service: Service, meters: Meters) -> Answer:
+    watch, at = Stopwatch(), datetime.now(UTC)
+    wish = Wish(
+        request_id=secrets.token_hex(12),
+        k=ask.k,
+        at=at,
+        user_id=ask.user_id,
+        session=ask.context.session,
+        exclude=ask.exclude,
+    )
+    ranked = service.recommend(wish, watch)
+    try:
+        service.log(wish, ranked, watch)
+    except StateError as error:  # a person is better served unlogged than not at all
+        logger.error("list not stored: %s", error)  # noqa: TRY400
+        meters.unlogged.inc()
+    meters.observe(watch.milliseconds)
+    return Answer(
+        request_id=wish.request_id,
+        model=service.bundle.version,
+        policy=service.bundle.recommender.policy,
+        at=at,
+        items=_shown(service, ranked),
+        unknown=service.unknown([*ask.context.session, *ask.exclude]),
+        milliseconds=watch.milliseconds,
+    )
+
+
+def _shown(service: Service, ranked: "Ranked") -> list[Shown]:
+    entries = zip(ranked.items, ranked.scores, ranked.sources, ranked.reasons, strict=True)
+    return [
+        Shown(
+            item_id=service.item_id(row),
+            title=service.title(row),
+            rank=rank,
+            score=float(score),
+            propensity=GREEDY,
+            sources=list(sources),
+            reason=reason,
+        )
+        for rank, (row, score, sources, reason) in enumerate(entries, start=1)
+    ]
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    media_type = request.headers.get("content-type", "")
+    if request.method == "POST" and "json" not in media_type.lower():
+        return fault(422, "invalid", "send JSON with the header 'Content-Type: application/json'")
+    return fault(422, "invalid", describe(error.errors()))
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kind = KINDS.get(error.status_code, "refused")
+    return fault(error.status_code, kind, str(error.detail))
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    logger.error("state unavailable: %s", error)
+    return fault(503, "unavailable", "the state cannot be used; nothing was stored, try again")
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    logger.error("request failed: %s", type(error).__name__)
+    return fault(500, "internal", "this is our mistake; it is in the service's log")

@@ -1,0 +1,76 @@
+"""From posted events to durable ones: each accepted, known already, or refused with a reason."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from avrec.schema import EVENTS
+from avrec.serving.messages import Event, Receipt, Verdict
+from avrec.serving.service import Service
+
+MAX_TEXT = 300
+
+
+def take_in(service: Service, posted: Sequence[Any]) -> Receipt:
+    """Judge each event and store the good ones, durably, before returning.
+
+    Raises:
+        StateError: they cannot be stored; none of them was.
+    """
+    verdicts, rows = [], []
+    for one in posted:
+        judged = _judge(service, one)
+        verdicts.append(_verdict(one, judged))
+        if isinstance(judged, Event):
+            rows.append(judged.model_dump() | {"at": judged.at or datetime.now(UTC)})
+    fresh = service.state.append(pa.Table.from_pylist(rows, schema=EVENTS)) if rows else []
+    stored = (v for v in verdicts if v.status == "accepted")
+    for verdict, is_new in zip(stored, fresh, strict=True):
+        if not is_new:
+            verdict.status, verdict.reason = "duplicate", "this event_id was accepted before"
+    counts = [v.status for v in verdicts]
+    return Receipt(
+        accepted=counts.count("accepted"),
+        duplicate=counts.count("duplicate"),
+        refused=counts.count("refused"),
+        events=verdicts,
+    )
+
+
+def describe(error: ValidationError | Sequence[Any]) -> str:
+    """Say in one line which fields are wrong, and how."""
+    faults = error.errors() if isinstance(error, ValidationError) else error
+    text = "; ".join(_describe_one(fault) for fault in faults)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
+
+
+def _judge(service: Service, posted: object) -> Event | str:
+    try:
+        event = Event.model_validate(posted)
+    except ValidationError as error:
+        return describe(error)
+    if service.row(event.item_id) < 0:
+        return "item_id: this item is not in the catalogue"
+    return event
+
+
+def _verdict(posted: object, judged: Event | str) -> Verdict:
+    if isinstance(judged, Event):
+        return Verdict(event_id=judged.event_id, status="accepted")
+    named = posted.get("event_id") if isinstance(posted, dict) else None
+    short = _printable(named)[:64] if isinstance(named, str) else None
+    return Verdict(event_id=short, status="refused", reason=judged)
+
+
+def _describe_one(fault: Any) -> str:
+    where = ".".join(str(part) for part in fault["loc"] if part not in ("body", "query", "path"))
+    said = _printable(fault["msg"].removeprefix("Value error, "))
+    return f"{_printable(where)[:80]}: {said}" if where else said
+
+
+def _printable(text: str) -> str:
+    """Without the lone surrogates that JSON may bring in and UTF-8 cannot take out."""
+    return text.encode("utf-8", "replace").decode()

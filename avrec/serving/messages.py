@@ -1,0 +1,162 @@
+"""What goes over the wire, as pydantic models; their limits are said in `/openapi.json` too."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+)
+
+from avrec.schema import EVENT_KINDS
+
+MAX_K = 500
+MAX_ID_LENGTH = 512
+MAX_IDS = 10_000
+MAX_EVENTS = 1_000
+CLOCK_SKEW = timedelta(minutes=5)
+
+
+def _within(k: int) -> int:
+    if not 1 <= k <= MAX_K:
+        raise ValueError(f"must be in 1..{MAX_K}")
+    return k
+
+
+def _text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be an ISO 8601 time with an offset, such as 2026-01-31T12:00:00Z")  # noqa: TRY004
+    return value
+
+
+def _not_ahead(at: datetime) -> datetime:
+    if at > datetime.now(UTC) + CLOCK_SKEW:
+        raise ValueError("is in the future")
+    return at.astimezone(UTC)
+
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+K = Annotated[
+    int, AfterValidator(_within), Field(json_schema_extra={"minimum": 1, "maximum": MAX_K})
+]
+At = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_not_ahead)]
+
+
+class Message(BaseModel):
+    """A body; a misspelt field is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Context(Message):
+    """What is known of the moment of a request."""
+
+    session: list[Id] = Field([], max_length=MAX_IDS, description="Items taken to, oldest first.")
+
+
+class Ask(Message):
+    """A request for a list."""
+
+    user_id: Id | None = Field(None, description="Absent: nobody known, the popular items.")
+    k: K = 10
+    exclude: list[Id] = Field([], max_length=MAX_IDS, description="Items not to show.")
+    context: Context = Context()
+
+
+class Shown(BaseModel):
+    """One place of a list."""
+
+    item_id: str
+    title: str
+    rank: int = Field(description="From 1.")
+    score: float
+    propensity: float = Field(description="Chance of this item at this place under the policy.")
+    sources: list[str] = Field(description="Retrievers that proposed it.")
+    reason: str
+
+
+class Answer(BaseModel):
+    """A ranked list, best first; shorter than `k` where nothing more is left to show."""
+
+    request_id: str = Field(description="Send it back with the events that the list leads to.")
+    model: str = Field(description="Version of the bundle.")
+    policy: str
+    at: datetime
+    items: list[Shown]
+    unknown: list[str] = Field(description="Ids of the request that the catalogue lacks.")
+    milliseconds: dict[str, float] = Field(description="Time by stage.")
+
+
+class Similar(BaseModel):
+    """The items most like one, best first."""
+
+    item_id: str
+    model: str
+    items: list[Shown]
+    milliseconds: dict[str, float]
+
+
+class Event(Message):
+    """Something that a user did with an item."""
+
+    event_id: Id = Field(description="Made by the sender; sent again, it counts once.")
+    user_id: Id
+    item_id: Id
+    kind: Literal[EVENT_KINDS]  # type: ignore[valid-type]
+    at: At | None = Field(None, description="ISO 8601 with an offset; absent: now.")
+    position_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = None
+    value: FiniteFloat | None = None
+    request_id: Id | None = Field(None, description="The list that the item was shown in.")
+
+
+class Batch(Message):
+    """Events to take in; each is judged by itself."""
+
+    events: list[Any] = Field(
+        min_length=1,
+        max_length=MAX_EVENTS,
+        json_schema_extra={"items": Event.model_json_schema()},
+    )
+
+
+class Verdict(BaseModel):
+    """What became of one event."""
+
+    event_id: str | None
+    status: Literal["accepted", "duplicate", "refused"]
+    reason: str | None = None
+
+
+class Receipt(BaseModel):
+    """What became of a batch; `events` is in the order of the request."""
+
+    accepted: int
+    duplicate: int
+    refused: int
+    events: list[Verdict]
+
+
+class Problem(BaseModel):
+    """Kind and text of an error."""
+
+    kind: str
+    message: str
+
+
+class Fault(BaseModel):
+    """The one shape of errors."""
+
+    error: Problem
+
+
+class Health(BaseModel):
+    """Whether the service works."""
+
+    status: Literal["ok"] = "ok"
+    model: str | None = None

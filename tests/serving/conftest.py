@@ -1,0 +1,27 @@
+import pytest
+from fastapi.testclient import TestClient
+
+from avrec.serving.api import create_api
+from avrec.serving.auth import Keys, create_key
+from avrec.serving.state import SQLiteState
+from tests.serving import world
+
+
+@pytest.fixture
+def service(tmp_path):
+    return world.service(SQLiteState(tmp_path / "live.sqlite"))
+
+
+@pytest.fixture
+def key(tmp_path):
+    return create_key(tmp_path / "keys.json")
+
+
+@pytest.fixture
+def api(service, key, tmp_path):
+    return create_api(service, Keys(tmp_path / "keys.json"), max_body_bytes=100_000)
+
+
+@pytest.fixture
+def client(api, key):
+    return TestClient(api, headers={"Authorization": f"Bearer {key}"})

@@ -1,0 +1,85 @@
+"""A world of two kinds, blue (b0...) and red (r0...), whose right answers are known."""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+
+from avrec.interactions import Histories, UserHistories, histories
+from avrec.schema import INTERACTIONS, ITEMS
+from avrec.serving.service import Service, Taken
+from avrec.vocab import Vocabulary
+
+ODD = ["rz /odd/../id 🎧", "rz?#+&;'\"%"]
+IDS = sorted([f"b{n}" for n in range(10)] + [f"r{n}" for n in range(8)] + ODD)
+BLUE_FAN, RED_FAN = "ann", "bob 🎧"
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class TwoKinds:
+    """Lists the kind that a history has more of, then the rest; by row within a kind."""
+
+    policy = "two_kinds"
+
+    def recommend(self, queries, *, k, at, exclude=None):  # noqa: ARG002
+        return [self._list(queries.row(q), exclude.row(q), k) for q in range(len(queries))]
+
+    def similar(self, item, k):
+        return self._list(np.array([item]), np.array([item]), k)
+
+    def _list(self, history, left_out, k):
+        kinds = Counter(IDS[row][0] for row in history)
+        rows = [r for r in range(len(IDS)) if r not in {*history, *left_out}]
+        rows = sorted(rows, key=lambda r: (-kinds[IDS[r][0]], r))[:k]
+        count = len(rows)
+        return SimpleNamespace(
+            items=np.array(rows, np.int32),
+            scores=np.linspace(1, 0, count, dtype=np.float32),
+            sources=[("kind",)] * count,
+            reasons=["Same kind"] * count,
+        )
+
+
+@dataclass
+class FakeBundle:
+    """What `avrec.bundle.load` gives: ann likes b0 and b1, bob likes r0 and has finished r1."""
+
+    version: str
+    items: pa.Table
+    vocabulary: Vocabulary
+    recommender: TwoKinds
+    users: UserHistories
+    seen: Histories
+    durations_seconds: np.ndarray
+
+
+def bundle() -> FakeBundle:
+    items = pa.table({"item_id": IDS, "title": [f"Title of {i}" for i in IDS]})
+    past = [(BLUE_FAN, "b0"), (BLUE_FAN, "b1"), (RED_FAN, "r0")]
+    rows = [{"user_id": u, "item_id": i, "weight": 1.0, "at": START} for u, i in past]
+    vocabulary = Vocabulary.of(IDS)
+    users = histories(pa.Table.from_pylist(rows, schema=INTERACTIONS), vocabulary)
+    seen = Histories.of([np.empty(0, np.int32), vocabulary.idx(["r1"])])
+    seconds = np.full(len(IDS), 100.0)
+    items = pa.Table.from_pylist(items.to_pylist(), schema=ITEMS)
+    return FakeBundle("v1", items, vocabulary, TwoKinds(), users, seen, seconds)
+
+
+def interpret(events: pa.Table) -> Taken:
+    """Plays, likes and completes are liked; a complete finishes an item."""
+    rows = events.to_pylist()
+    liked = [
+        {"user_id": e["user_id"], "item_id": e["item_id"], "weight": 1.0, "at": e["at"]}
+        for e in rows
+        if e["kind"] in ("play", "like", "complete")
+    ]
+    finished = [e["item_id"] for e in rows if e["kind"] == "complete"]
+    table = pa.Table.from_pylist(liked, schema=INTERACTIONS)
+    return Taken(table, pa.array(finished, pa.string()))
+
+
+def service(state) -> Service:
+    return Service(bundle(), state, interpret)
