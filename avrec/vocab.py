@@ -1,6 +1,7 @@
 """Dense row numbers for external ids."""
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -10,6 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec.arrays import Idx
+
+FEW = 16
+"""Up to so many ids are looked up one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,17 @@ class Vocabulary:
     def idx(self, ids: pa.Array | pa.ChunkedArray | Sequence[str]) -> Idx:
         """Look up row numbers; an unknown id gives -1."""
         column = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string())
+        if len(column) <= FEW:
+            return np.array([self._place(value) for value in column.to_pylist()], np.int32)
         found = pc.fill_null(pc.index_in(column, value_set=self.ids), -1)
         return np.asarray(found.to_numpy(), dtype=np.int32)
+
+    def _place(self, value: str | None) -> int:
+        """Find one id by bisection, so that a request does not hash the whole vocabulary."""
+        if value is None:
+            return -1
+        place = bisect_left(self.ids, value, key=lambda scalar: scalar.as_py())
+        return place if place < len(self.ids) and self.ids[place].as_py() == value else -1
 
     def id_of(self, idx: Idx) -> pa.StringArray:
         """Ids at the given rows, in the given order."""
