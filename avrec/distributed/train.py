@@ -16,7 +16,7 @@ from typing import Any
 
 import ray.train
 from pyarrow.fs import FileSelector, FileType
-from ray.data import Dataset
+from ray.data import Dataset, ExecutionOptions
 from ray.train import (
     CheckpointConfig,
     DataConfig,
@@ -79,7 +79,9 @@ def train(
         _with_logs(loop),
         train_loop_config=dict(settings),
         datasets=dict(datasets or {}),
-        dataset_config=DataConfig(datasets_to_split=[]),
+        dataset_config=DataConfig(
+            datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
+        ),
         scaling_config=ScalingConfig(
             num_workers=workers.num_workers,
             use_gpu=workers.use_gpu,

@@ -144,10 +144,12 @@ def learn(
 
 
 def windows(columns: Batch) -> Iterator[Batch]:
-    """Cut columns held in memory into windows."""
+    """Cut columns held in memory into windows, each a fair sample of the whole."""
     num_rows = len(columns["weight"])
+    order = np.random.default_rng(num_rows).permutation(num_rows)
     for start in range(0, num_rows, WINDOW):
-        yield {name: values[start : start + WINDOW] for name, values in columns.items()}
+        taken = order[start : start + WINDOW]
+        yield {name: values[taken] for name, values in columns.items()}
 
 
 def shuffled(parts: Iterable[Batch], batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:

@@ -1,0 +1,72 @@
+import os
+
+import numpy as np
+import pytest
+
+from avrec.distributed import towers as spread
+from avrec.distributed.learn import Run
+from avrec.distributed.train import WorkersConfig
+from avrec.errors import InputError
+from avrec.interactions import Histories
+from avrec.models import towers
+from avrec.models.towers_net import TowersConfig
+from avrec.store import Workspace
+from tests.models.worlds import tastes
+
+CONFIG = TowersConfig(dim=16, num_heads=2, history_length=8, epochs=3, batch_size=100)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return tastes()
+
+
+def train(world, folder, run, num_workers):
+    return spread.fit(
+        world.histories,
+        world.content,
+        CONFIG,
+        Run(Workspace(str(folder)), run, WorkersConfig(num_workers=num_workers), seed=3),
+    )
+
+
+def test_two_workers_end_where_one_process_does_even_if_one_is_killed(
+    local_ray, world, tmp_path, monkeypatch
+):
+    died = tmp_path / "died"
+    honest = spread.loop
+
+    def dies_once(settings):
+        from avrec.distributed import learn  # noqa: PLC0415
+
+        report = learn.report
+
+        def report_and_die(metrics, files=None):
+            report(metrics, files)
+            if metrics["epoch"] == 1 and files is None and not died.exists():
+                died.touch()
+                os._exit(1)
+
+        learn.report = report_and_die
+        honest(settings)
+
+    monkeypatch.setattr(spread, "loop", dies_once)
+    alone = towers.fit(world.histories, world.content, CONFIG, seed=3)
+    pair = train(world, tmp_path, "towers-killed", num_workers=2)
+    assert died.exists()
+    np.testing.assert_allclose(pair.items.vectors, alone.items.vectors, atol=1e-3)
+    np.testing.assert_allclose(
+        pair.user_vectors(world.histories), alone.user_vectors(world.histories), atol=1e-3
+    )
+
+
+def test_a_finished_run_is_not_trained_again(local_ray, world, tmp_path):
+    first = train(world, tmp_path, "towers-once", num_workers=1)
+    again = train(world, tmp_path, "towers-once", num_workers=1)
+    np.testing.assert_array_equal(first.items.vectors, again.items.vectors)
+
+
+def test_nothing_to_train_on_is_said(world, tmp_path):
+    lonely = world._replace(histories=Histories.of([np.array([1]), np.array([2])]))
+    with pytest.raises(InputError, match="no user has two interactions"):
+        train(lonely, tmp_path, "towers-none", num_workers=1)
