@@ -12,7 +12,7 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1_000_000
 KINDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
-FAULTS = {status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 503)}
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 503)
+}
 
 v1 = APIRouter(prefix="/v1", responses=FAULTS, dependencies=[Depends(HTTPBearer(auto_error=False))])
 plain = APIRouter()

@@ -57,15 +57,17 @@ class Message(BaseModel):
 class Context(Message):
     """What is known of the moment of a request."""
 
-    session: list[Id] = Field([], max_length=MAX_IDS, description="Items taken to, oldest first.")
+    session: list[Id] = Field(
+        default=[], max_length=MAX_IDS, description="Items taken to, oldest first."
+    )
 
 
 class Ask(Message):
     """A request for a list."""
 
-    user_id: Id | None = Field(None, description="Absent: nobody known, the popular items.")
+    user_id: Id | None = Field(default=None, description="Absent: nobody known, the popular items.")
     k: K = 10
-    exclude: list[Id] = Field([], max_length=MAX_IDS, description="Items not to show.")
+    exclude: list[Id] = Field(default=[], max_length=MAX_IDS, description="Items not to show.")
     context: Context = Context()
 
 
@@ -109,10 +111,10 @@ class Event(Message):
     user_id: Id
     item_id: Id
     kind: Literal[EVENT_KINDS]  # type: ignore[valid-type]
-    at: At | None = Field(None, description="ISO 8601 with an offset; absent: now.")
+    at: At | None = Field(default=None, description="ISO 8601 with an offset; absent: now.")
     position_seconds: Annotated[FiniteFloat, Field(ge=0)] | None = None
     value: FiniteFloat | None = None
-    request_id: Id | None = Field(None, description="The list that the item was shown in.")
+    request_id: Id | None = Field(default=None, description="The list that the item was shown in.")
 
 
 class Batch(Message):

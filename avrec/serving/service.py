@@ -34,7 +34,7 @@ class Taken(NamedTuple):
     """What live events say: INTERACTIONS, and the item ids never to show again."""
 
     interactions: pa.Table
-    finished: pa.Array
+    finished: pa.ChunkedArray
 
 
 class Person(NamedTuple):
@@ -164,7 +164,7 @@ class Service:
         last = dict(zip(telling["item_id"].to_pylist(), telling["kind"].to_pylist(), strict=True))
         return self._known(pa.array([i for i, kind in last.items() if kind in UNWANTED]))
 
-    def _known(self, item_ids: pa.Array) -> Idx:
+    def _known(self, item_ids: pa.ChunkedArray | pa.Array) -> Idx:
         rows = [self._rows.get(item_id, -1) for item_id in item_ids.to_pylist()]
         return np.array([row for row in rows if row >= 0], np.int32)
 
@@ -220,11 +220,10 @@ def _merge(first: _Row, second: _Row) -> _Row:
 
     So events that a later bundle was trained on change nothing when they are still in the state.
     """
-    both = [np.concatenate(pair) for pair in zip(first, second, strict=True)]
-    items, inverse = np.unique(both[0], return_inverse=True)
+    items, inverse = np.unique(np.concatenate([first.items, second.items]), return_inverse=True)
     weights = np.zeros(len(items), np.float32)
-    np.maximum.at(weights, inverse, both[1])
+    np.maximum.at(weights, inverse, np.concatenate([first.weights, second.weights]))
     at = np.full(len(items), np.iinfo(np.int64).max)
-    np.minimum.at(at, inverse, both[2])
+    np.minimum.at(at, inverse, np.concatenate([first.at, second.at]))
     order = np.lexsort((items, at))
     return _Row(items[order].astype(np.int32), weights[order], at[order])

@@ -1,0 +1,103 @@
+"""The service on Ray Serve: one deployment that retrieves and ranks in one process.
+
+    serve deploy cluster/serve.yaml
+
+A second deployment for ranking would cost each request a hop of about a millisecond and gain
+nothing: the models are small and share the catalogue. Scale by replicas.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.serve import Application
+
+from avrec import bundle, log
+from avrec.bundle import Bundle
+from avrec.config import build
+from avrec.feedback import FeedbackConfig, finished, to_interactions
+from avrec.serving.api import MAX_BODY_BYTES, create_api
+from avrec.serving.auth import Keys
+from avrec.serving.service import Service, Taken
+from avrec.serving.state import SQLiteState
+from avrec.store import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+class ServeArgs(BaseModel):
+    """What the `args` of `cluster/serve.yaml` may set."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    workspace: str = Field(description="Root of the artifacts: a path or a pyarrow.fs URI.")
+    version: str | None = Field(default=None, description="Of the bundle; absent: the current one.")
+    state: str = Field(description="SQLite file of live events, on a disk of the replicas' node.")
+    keys: str = Field(description="File of hashed keys, as avrec.serving.auth makes it.")
+    feedback: dict[str, float] = Field(
+        default={}, description="Section [feedback] of the run that made the bundle."
+    )
+    max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
+    max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
+    num_replicas: int = Field(default=1, ge=1, description="All on the node that holds the state.")
+    num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
+    max_ongoing_requests: int = Field(default=100, ge=1, description="At once, for a replica.")
+
+
+def app(args: ServeArgs) -> Application:
+    """Build the application; `serve deploy` calls this with the `args` of the YAML file."""
+
+    def make() -> FastAPI:
+        log.set_up()
+        return create_api(open_service(args), Keys(Path(args.keys)), args.max_body_bytes)
+
+    return deploy(make, args)
+
+
+def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:
+    """Wrap an application, built on each replica, as a deployment."""
+    deployment = serve.deployment(serve.ingress(make)()).options(
+        name="avrec",
+        num_replicas=args.num_replicas,
+        max_ongoing_requests=args.max_ongoing_requests,
+        ray_actor_options={
+            "num_cpus": args.num_cpus,
+            # One request is small: threads of BLAS would only fight those of other requests.
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+        },
+    )
+    return deployment.bind()
+
+
+def open_service(args: ServeArgs) -> Service:
+    """Load a bundle and open the state.
+
+    Raises:
+        ArtifactError: the bundle is absent, half-written or altered.
+        StateError: the state cannot be opened.
+    """
+    loaded = bundle.load(Workspace(args.workspace).open("bundle", args.version))
+    logger.info("serving %s", log.pairs(bundle=loaded.version, items=len(loaded.vocabulary)))
+    state = SQLiteState(Path(args.state), args.max_events)
+    config = build(FeedbackConfig, args.feedback, at="feedback.")
+    return Service(loaded, state, interpreter(loaded, config))
+
+
+def interpreter(loaded: Bundle, config: FeedbackConfig) -> Callable[[pa.Table], Taken]:
+    """Read live events by the rules that the history was made by."""
+
+    def interpret(events: pa.Table) -> Taken:
+        item_ids = pc.unique(events["item_id"])
+        rows = loaded.vocabulary.idx(item_ids)
+        seconds = np.where(rows >= 0, loaded.durations_seconds[rows], np.nan)
+        durations = pa.table({"item_id": item_ids, "duration_seconds": seconds})
+        taken = to_interactions(events, durations, config)
+        return Taken(taken, finished(events, durations, config)["item_id"])
+
+    return interpret
