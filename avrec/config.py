@@ -6,8 +6,12 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from avrec.clean import CleanConfig
 from avrec.errors import ConfigError
+from avrec.events import EventsConfig
+from avrec.feedback import FeedbackConfig
 from avrec.sample.write import SampleConfig
+from avrec.splits import SplitConfig
 from avrec.store import join
 
 T = TypeVar("T")
@@ -24,6 +28,14 @@ class RunConfig:
     """Seed from which every stage derives its own generator."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """Section `[sample]`."""
+    events: EventsConfig = field(default_factory=EventsConfig)
+    """Section `[events]`."""
+    clean: CleanConfig = field(default_factory=CleanConfig)
+    """Section `[clean]`."""
+    feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
+    """Section `[feedback]`."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    """Section `[split]`."""
     stages: tuple[str, ...] = (
         "probe",
         "embed",

@@ -108,6 +108,12 @@ INTERACTIONS = _schema(
 )
 """One row per (user, item) that a user took to, weighed by how much; `at` is the first time."""
 
+LABELS = _schema(
+    {"user_id": pa.string(), "item_id": pa.string(), "at": TIME, "label": pa.float32()},
+    {"request_id": pa.string()},
+)
+"""One row per impression; `label` in [0, 1] is what became of it, mostly the share watched."""
+
 DROPPED = _schema({"reason": pa.string(), "rows": pa.int64()}, {"example": pa.string()})
 """One row per reason for which rows were left out."""
 

@@ -36,7 +36,7 @@ class ListenersConfig:
     """How many."""
     days: int = 60
     """Length of the simulation."""
-    until: str = "2026-06-30"
+    until: str = "2025-12-31"
     """Its last day (UTC), so that the same seed gives the same events on any day."""
     sessions: float = 9.0
     """Mean number of sessions a listener has; a few have many times more than others."""
