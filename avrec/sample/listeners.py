@@ -32,19 +32,19 @@ DISLIKE_CHANCE, SHARE_CHANCE = 0.1, 0.05
 class ListenersConfig:
     """Who listens, how much, and how sharp their tastes are."""
 
-    num_listeners: int = 300
+    num_listeners: int = 400
     """How many."""
     days: int = 60
     """Length of the simulation."""
     until: str = "2025-12-31"
     """Its last day (UTC), so that the same seed gives the same events on any day."""
-    sessions: float = 9.0
+    sessions: float = 8.0
     """Mean number of sessions a listener has; a few have many times more than others."""
     shown: int = 6
     """Items shown in a session."""
-    sharpness: float = 1.6
+    sharpness: float = 2.5
     """Spread of the log tastes; 0 is no taste at all."""
-    drift: float = 0.5
+    drift: float = 0.3
     """Share of the taste that is another one at the end."""
 
     def __post_init__(self) -> None:
@@ -162,7 +162,7 @@ def _world(
         first[:, kind],
         last[:, kind],
         liking[:, creator],
-        rng.normal(0, 0.5, len(items)),
+        rng.normal(0, 0.4, len(items)),
         published.to_numpy(),
         np.where(np.isnan(durations_seconds), UNKNOWN_DURATION_SECONDS, durations_seconds),
     )
@@ -192,7 +192,7 @@ def _round(
     appeal = world.appeal(visits.listener, (visits.at - start) / (stop - start))
     item, real = _show(world, appeal, visits, finished, config.shown, rng)
     liked = np.take_along_axis(appeal, item, axis=1)
-    wish = _sigmoid(0.9 * liked - 0.2)
+    wish = _sigmoid(1.6 * liked - 2.0)
     played = real & (rng.uniform(size=item.shape) < 0.1 + 0.8 * wish)
     share = np.where(played, rng.beta(0.05 + 4 * wish, 0.05 + 4 * (1 - wish)), 0.0)
     seconds = world.duration_seconds[item]
@@ -216,7 +216,7 @@ def _show(
 ) -> tuple[Idx, Mask]:
     """Draw items without repeats: the good, the recent and, a little, the fitting come first."""
     age_days = np.maximum(visits.at[:, None] - world.published.astype(float), 0) / DAY
-    score = 0.8 * world.quality + 0.35 * appeal + np.exp(-age_days / 7)
+    score = 0.5 * world.quality + 0.15 * appeal + np.exp(-age_days / 7)
     score += rng.gumbel(size=score.shape)
     hidden = finished[visits.listener] | (world.published > visits.at[:, None])
     score[hidden] = -np.inf
