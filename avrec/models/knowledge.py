@@ -1,0 +1,143 @@
+"""What is known of the catalogue when a candidate is ranked, as arrays of one row an item."""
+
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from avrec.arrays import Idx, Micros, Offsets, Scores, Values, Vectors
+from avrec.embed.pool import Content
+from avrec.interactions import Histories
+from avrec.schema import INTERACTIONS, ITEMS, conform
+from avrec.vocab import Vocabulary
+
+
+class Held(NamedTuple):
+    """Values that some rows hold: `codes[n]` is held by the `owner[n]`-th of the rows asked."""
+
+    owner: Offsets
+    codes: Idx
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """The values, any number, that each item has of one attribute.
+
+    Item `i` has `codes[offsets[i]:offsets[i + 1]]`; code `c` stands in every table of hashed
+    fields in row `hashes[c]`; `first` is that row for each item's first value, 0 for none.
+    """
+
+    offsets: Offsets
+    codes: Idx
+    hashes: Idx
+    first: Idx
+
+    @property
+    def num_codes(self) -> int:
+        """Distinct values."""
+        return len(self.hashes)
+
+    def of(self, items: Idx) -> Held:
+        """Values of the given items."""
+        start = self.offsets[items]
+        counts = self.offsets[items + 1] - start
+        before = np.cumsum(counts) - counts
+        entries = np.arange(counts.sum()) + np.repeat(start - before, counts)
+        return Held(np.repeat(np.arange(len(items)), counts), self.codes[entries])
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """Catalogue arrays, one row an item.
+
+    `counts` are interactions of the training window, `log_popularity` the log of their smoothed
+    share over an even share; `published_at` is -1 where unknown, `duration_seconds` NaN;
+    `content` has unit rows, zeros where there is none.
+    """
+
+    counts: Values
+    log_popularity: Scores
+    published_at: Micros
+    duration_seconds: Values
+    content: Vectors
+    creators: Attribute
+    languages: Attribute
+    tags: Attribute
+
+
+def knowledge(
+    items: pa.Table,
+    interactions: pa.Table,
+    content: Content | None = None,
+    duration_seconds: Values | None = None,
+    *,
+    num_hashes: int = 1024,
+) -> Knowledge:
+    """Gather what is known of each item of the catalogue, in the order of its vocabulary.
+
+    Args:
+        items: ITEMS, in any order.
+        interactions: INTERACTIONS that popularity is counted on.
+        content: pooled item vectors over the same vocabulary.
+        duration_seconds: one entry an item of the vocabulary, NaN where unknown.
+        num_hashes: rows of the tables that hashed fields look up.
+    """
+    table = conform(items, ITEMS)
+    table = table.take(pc.sort_indices(table["item_id"]))
+    vocabulary = Vocabulary.of(table["item_id"])
+    num_items = len(vocabulary)
+    row = vocabulary.idx(conform(interactions, INTERACTIONS)["item_id"])
+    vectors = np.zeros((num_items, 1), np.float32) if content is None else content.joined()
+    unknown = np.full(num_items, np.nan)
+    counts = np.bincount(row[row >= 0], minlength=num_items).astype(np.float64)
+    share = (counts + 1) / max(counts.sum() + num_items, 1)
+    return Knowledge(
+        counts=counts,
+        log_popularity=np.log(share * num_items).astype(np.float32),
+        published_at=_published(table["published_at"]),
+        duration_seconds=unknown if duration_seconds is None else duration_seconds,
+        content=vectors,
+        creators=attribute(table["creator_id"], num_hashes),
+        languages=attribute(table["language"], num_hashes),
+        tags=attribute(table["tags"], num_hashes),
+    )
+
+
+def attribute(column: pa.ChunkedArray, num_hashes: int) -> Attribute:
+    """Number the values of a column of strings or of lists of strings; nulls are no value."""
+    num_items = len(column)
+    if pa.types.is_list(column.type):
+        counts = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+        values, owner = pc.list_flatten(column), np.repeat(np.arange(num_items), counts)
+    else:
+        values, owner = column, np.arange(num_items)
+    names = Vocabulary.of(values.drop_null())
+    codes = names.idx(values)
+    has = codes >= 0
+    lengths = np.bincount(owner[has], minlength=num_items)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
+    hashes = np.array([_hash(name, num_hashes) for name in names.ids.to_pylist()], np.int32)
+    first = np.zeros(num_items, np.int32)
+    first[lengths > 0] = hashes[codes[has][offsets[:-1][lengths > 0]]]
+    return Attribute(offsets, codes[has], hashes, first)
+
+
+def latest(histories: Histories) -> Idx:
+    """Last item of each row, -1 for an empty one."""
+    last = np.full(len(histories), -1, np.int32)
+    full = histories.lengths() > 0
+    last[full] = histories.items[histories.offsets[1:][full] - 1]
+    return last
+
+
+def _hash(text: str, num_hashes: int) -> int:
+    """A row from 1; 0 stands for no value. It depends on the text alone, not on the catalogue."""
+    return 1 + zlib.crc32(text.encode("utf-8", "surrogatepass")) % (num_hashes - 1)
+
+
+def _published(column: pa.ChunkedArray) -> Micros:
+    known: Micros = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
+    return known
