@@ -1,7 +1,8 @@
 """What serving loads: catalogue, models, histories and their manifest, as one artifact."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from avrec.arrays import Values
 from avrec.embed import pool
 from avrec.errors import ArtifactError
-from avrec.factors import Retriever
+from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
 from avrec.models.features import knowledge
@@ -19,13 +20,13 @@ from avrec.schema import INTERACTIONS, ITEMS, METRICS
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
+if TYPE_CHECKING:
+    from avrec.factors import Retriever
+
 MODELS = ("content", "als", "towers", "ranker")
-SEEN = pa.schema(
-    [pa.field("user_id", pa.string(), nullable=False)]
-    + [pa.field("item_id", pa.string(), nullable=False)]
-)
+SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 """One row per item that a user must not be shown again."""
-DURATIONS = pa.schema([pa.field("item_id", pa.string()), pa.field("duration_seconds", pa.float64())])
+DURATIONS = pa.schema([("item_id", pa.string()), ("duration_seconds", pa.float64())])
 """One row per item with media."""
 
 
@@ -44,6 +45,7 @@ class Bundle:
     users: UserHistories
     seen: Histories
     durations_seconds: Values
+    feedback: FeedbackConfig
 
 
 def catalogue(items: pa.Table) -> tuple[pa.Table, Vocabulary]:
@@ -71,7 +73,7 @@ def build_recommender(
     interactions: pa.Table,
     models: Mapping[str, Artifact],
     config: RecommendConfig,
-    at: int | None = None,
+    duration_seconds: Values | None = None,
 ) -> Recommender:
     """Load the models at hand and join them over one catalogue.
 
@@ -80,8 +82,7 @@ def build_recommender(
         interactions: INTERACTIONS that popularity is counted on.
         models: artifacts by model name; only those of `MODELS` that were made.
         config: how lists are made.
-        at: the moment that "recent" is counted back from, UTC microseconds; default the last
-            interaction.
+        duration_seconds: one entry an item, NaN where unknown.
     """
     vocabulary = Vocabulary.of(items["item_id"])
     pooled = pool.load(models["content"], vocabulary) if "content" in models else None
@@ -94,30 +95,52 @@ def build_recommender(
         retrievers.append(content.ContentProfile(pooled))
     retrievers.append(popularity.fit(interactions, vocabulary))
     scorer = ranker.load(models["ranker"], vocabulary) if "ranker" in models else None
-    known = knowledge(items, interactions, pooled)
+    known = knowledge(items, interactions, pooled, duration_seconds)
     titles = items["title"].to_pylist()
     return Recommender(vocabulary, titles, retrievers, known, scorer, config)
 
 
-def write(
-    draft: Draft,
-    *,
-    items: pa.Table,
-    interactions: pa.Table,
-    seen: pa.Table,
-    durations: pa.Table,
-    models: Mapping[str, Artifact],
-    config: Mapping[str, object],
-) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a bundle is made of.
+
+    `seen` has the columns of SEEN, `durations` those of DURATIONS; `feedback` is how the
+    interactions were weighed, so that live events are weighed alike.
+    """
+
+    items: pa.Table
+    interactions: pa.Table
+    seen: pa.Table
+    durations: pa.Table
+    models: Mapping[str, Artifact]
+    recommend: RecommendConfig
+    feedback: FeedbackConfig
+
+
+def write(draft: Draft, contents: Contents) -> None:
     """Write a bundle's files; model files are copied byte for byte."""
-    draft.add_table("items.parquet", items, ITEMS)
-    draft.add_table("interactions.parquet", interactions, INTERACTIONS)
-    draft.add_table("seen.parquet", seen, SEEN)
-    draft.add_table("durations.parquet", durations, DURATIONS)
-    draft.add_json("bundle.json", {"models": sorted(models), "recommend": config})
-    for name, artifact in models.items():
+    draft.add_table("items.parquet", contents.items, ITEMS)
+    draft.add_table("interactions.parquet", contents.interactions, INTERACTIONS)
+    draft.add_table("seen.parquet", contents.seen, SEEN)
+    draft.add_table("durations.parquet", contents.durations, DURATIONS)
+    facts = {
+        "models": sorted(contents.models),
+        "recommend": asdict(contents.recommend),
+        "feedback": asdict(contents.feedback),
+    }
+    draft.add_json("bundle.json", facts)
+    for name, artifact in contents.models.items():
         for file_name in artifact.names(f"{name}."):
             draft.add(draft.place.write_part(file_name, artifact.bytes(file_name)))
+
+
+def most_active_user(artifact: Artifact) -> str:
+    """Id of the user with the most interactions, the first of several."""
+    counts = artifact.table("interactions.parquet", INTERACTIONS).group_by("user_id")
+    ranked = counts.aggregate([("item_id", "count")]).sort_by(
+        [("item_id_count", "descending"), ("user_id", "ascending")]
+    )
+    return str(ranked["user_id"][0].as_py())
 
 
 def load(artifact: Artifact) -> Bundle:
@@ -134,11 +157,13 @@ def load(artifact: Artifact) -> Bundle:
     if unknown:
         raise ArtifactError(f"the bundle holds models that this version cannot load: {unknown}")
     models = dict.fromkeys(facts["models"], artifact)
+    durations = durations_of(artifact.table("durations.parquet", DURATIONS), vocabulary)
     recommender = build_recommender(
-        items, interactions, models, RecommendConfig(**facts["recommend"])
+        items, interactions, models, RecommendConfig(**facts["recommend"]), durations
     )
     seen = artifact.table("seen.parquet", SEEN)
-    everyone = pa.chunked_array(interactions["user_id"].chunks + seen["user_id"].chunks, pa.string())
+    chunks = interactions["user_id"].chunks + seen["user_id"].chunks
+    everyone = pa.chunked_array(chunks, pa.string())
     past = histories(interactions, vocabulary, Vocabulary.of(everyone))
     return Bundle(
         version=artifact.version,
@@ -147,7 +172,8 @@ def load(artifact: Artifact) -> Bundle:
         recommender=recommender,
         users=past,
         seen=_rows(seen, past.users, vocabulary),
-        durations_seconds=_durations(artifact.table("durations.parquet", DURATIONS), vocabulary),
+        durations_seconds=durations,
+        feedback=FeedbackConfig(**facts["feedback"]),
     )
 
 
@@ -155,16 +181,15 @@ def _rows(pairs: pa.Table, users: Vocabulary, items: Vocabulary) -> Histories:
     user, item = users.idx(pairs["user_id"]), items.idx(pairs["item_id"])
     order = np.lexsort((item, user))
     order = order[(user[order] >= 0) & (item[order] >= 0)]
-    offsets = np.concatenate(([0], np.cumsum(np.bincount(user[order], minlength=len(users)))))
-    rows = item[order]
-    return Histories(
-        offsets.astype(np.int64), rows, np.ones(len(rows), np.float32), np.zeros(len(rows), np.int64)
-    )
+    counts = np.bincount(user[order], minlength=len(users))
+    bounds = np.cumsum(counts)[:-1]
+    return Histories.of(np.split(item[order], bounds) if len(users) else [])
 
 
-def _durations(table: pa.Table, items: Vocabulary) -> Values:
+def durations_of(table: pa.Table, items: Vocabulary) -> Values:
+    """Durations in seconds of (item_id, duration_seconds) rows, one entry an item, else NaN."""
     known = items.idx(table["item_id"])
     seconds = np.full(len(items), np.nan)
-    values = table["duration_seconds"].to_numpy().astype(np.float64)
+    values = table["duration_seconds"].cast(pa.float64()).to_numpy()
     seconds[known[known >= 0]] = values[known >= 0]
     return seconds

@@ -43,8 +43,15 @@ class Retriever(Protocol):
     The score of an item for a query is the dot product of their vectors.
     """
 
-    name: str
-    items: Factors
+    @property
+    def name(self) -> str:
+        """Short name, the same in tables, sources and files."""
+        ...
+
+    @property
+    def items(self) -> Factors:
+        """A vector for each item of the catalogue."""
+        ...
 
     def user_vectors(self, histories: Histories) -> Vectors:
         """One vector a row of `histories`, shape (num_queries, dim).

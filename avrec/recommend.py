@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avrec.arrays import Array, Idx, Mask, Scores, Vectors, unit
+from avrec.arrays import Array, Idx, Scores, Vectors, unit
 from avrec.factors import Retriever
 from avrec.index import top_k
 from avrec.interactions import Histories
@@ -163,9 +163,7 @@ class Recommender:
             lists.append(Ranked(items, scores[entries], sources, reasons))
         return lists
 
-    def rows(
-        self, histories: Histories, k: int, at: int, exclude: Histories | None = None
-    ) -> Idx:
+    def rows(self, histories: Histories, k: int, at: int, exclude: Histories | None = None) -> Idx:
         """Lists as catalogue rows only, shape (num_queries, k), padded with -1."""
         candidates, scores, bounds = self._scored(histories, k, at, exclude)
         rows = np.full((len(histories), k), -1, np.int32)
@@ -183,10 +181,10 @@ class Recommender:
             total += vectors @ vectors[item] / len(self._likeness)
         total[item] = -np.inf
         order = np.lexsort((np.arange(len(total)), -total))
-        order = order[total[order] > 0][:k].astype(np.int32)
+        rows: Idx = order[total[order] > 0][:k].astype(np.int32)
         reason = f'Similar to "{self.titles[item]}"'
-        sources = [("similar",)] * len(order)
-        return Ranked(order, total[order], sources, [reason] * len(order))
+        sources: list[tuple[str, ...]] = [("similar",)] * len(rows)
+        return Ranked(rows, total[rows], sources, [reason] * len(rows))
 
     def _scored(
         self, histories: Histories, k: int, at: int, exclude: Histories | None
@@ -216,7 +214,7 @@ class Recommender:
             exclude=exclude.take(asked),
             known=self._known[retriever.name],
         )
-        filled: Mask = found.idx >= 0
+        filled = found.idx >= 0
         keys = asked[:, None].astype(np.int64) * len(self.items) + found.idx
         places = np.broadcast_to(np.arange(1, depth + 1, dtype=np.int32), filled.shape)
         return keys[filled], places[filled]
@@ -246,7 +244,7 @@ class Recommender:
         """For each item the most similar of the history, and how similar (cosine)."""
         if not len(history) or not self._likeness:
             return np.full(len(items), -1, np.int32), np.full(len(items), -np.inf, np.float32)
-        pairs = sum(v[items] @ v[history].T for v in self._likeness) / len(self._likeness)
+        pairs = np.mean([v[items] @ v[history].T for v in self._likeness], axis=0)
         best = np.argmax(pairs, axis=1)
         return history[best], pairs[np.arange(len(items)), best]
 

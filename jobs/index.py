@@ -4,7 +4,6 @@ ray job submit -- python -m jobs.index --config jobs/demo.toml
 """
 
 import logging
-from dataclasses import asdict
 
 from avrec import bundle
 from avrec.config import RunConfig
@@ -29,15 +28,16 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     durations = workspace.read_table("media", MEDIA).select(["item_id", "duration_seconds"])
     with workspace.create("bundle", recipe) as draft:
         draft.metrics = bundle.headline(workspace)
-        bundle.write(
-            draft,
+        contents = bundle.Contents(
             items=workspace.read_table("items", ITEMS),
             interactions=workspace.read_table("interactions", INTERACTIONS),
             seen=finished(events, durations, config.feedback),
             durations=durations,
             models=models,
-            config=asdict(config.recommend),
+            recommend=config.recommend,
+            feedback=config.feedback,
         )
+        bundle.write(draft, contents)
     logger.info("bundle %s holds %s", draft.version, sorted(models))
 
 
