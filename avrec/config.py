@@ -1,5 +1,6 @@
 """A run's configuration: one TOML file, one tree of frozen dataclasses."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, is_dataclass
@@ -8,11 +9,17 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from avrec.clean import CleanConfig
 from avrec.errors import ConfigError
+from avrec.evaluate import EvaluateConfig
 from avrec.events import EventsConfig
 from avrec.feedback import FeedbackConfig
+from avrec.models.als import ALSConfig
+from avrec.models.cold import ColdConfig
+from avrec.models.ranker import RankerConfig
+from avrec.models.towers_net import TowersConfig
 from avrec.sample.write import SampleConfig
 from avrec.splits import SplitConfig
 from avrec.store import join
+from avrec.workers import WorkersConfig
 
 T = TypeVar("T")
 WORKSPACE = "{workspace}"
@@ -36,6 +43,18 @@ class RunConfig:
     """Section `[feedback]`."""
     split: SplitConfig = field(default_factory=SplitConfig)
     """Section `[split]`."""
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
+    """Section `[workers]`."""
+    als: ALSConfig = field(default_factory=ALSConfig)
+    """Section `[als]`."""
+    cold: ColdConfig = field(default_factory=ColdConfig)
+    """Section `[cold]`."""
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    """Section `[evaluate]`."""
+    towers: TowersConfig = field(default_factory=TowersConfig)
+    """Section `[towers]`."""
+    ranker: RankerConfig = field(default_factory=RankerConfig)
+    """Section `[ranker]`."""
     stages: tuple[str, ...] = (
         "probe",
         "embed",
@@ -118,6 +137,8 @@ def _checked(value: Any, kind: type, at: str) -> Any:
     if type(value) is not kind:
         wanted = "a table" if kind is dict else "a list" if kind is list else kind.__name__
         raise ConfigError(f"{at} is {value!r}, expected {wanted}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{at} is {value!r}, expected a finite number")
     return value
 
 

@@ -9,13 +9,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "avrec"
 LAYERS = [
     {"errors", "arrays"},
-    {"schema", "log"},
+    {"schema", "log", "workers"},
     {"vocab", "store"},
-    {"interactions"},
+    {"interactions", "tabular"},
     {"factors"},
     {
         "media",
         "embed",
+        "catalogue",
         "events",
         "clean",
         "feedback",
@@ -28,6 +29,7 @@ LAYERS = [
     {"models"},
     {"recommend", "evaluate"},
     {"bundle", "sample"},
+    {"lineup"},
     {"config"},
     {"distributed", "serving"},
 ]

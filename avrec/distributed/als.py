@@ -14,9 +14,10 @@ import torch.distributed as dist
 from scipy.sparse import csr_array
 
 from avrec.arrays import Vectors
-from avrec.distributed.train import WorkersConfig, latest_files, report, train
+from avrec.distributed.train import latest_files, report, train
 from avrec.models.als import ALSConfig, Epoch, fit
 from avrec.store import Workspace
+from avrec.workers import WorkersConfig
 
 CHECKPOINT = "als.safetensors"
 

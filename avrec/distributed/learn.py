@@ -21,7 +21,7 @@ from torch import distributed, nn
 from torch.distributed.nn.functional import all_gather
 
 from avrec.arrays import Array
-from avrec.distributed.train import RUNS, Loop, WorkersConfig, latest_files, report, train
+from avrec.distributed.train import RUNS, Loop, latest_files, report, train
 from avrec.models.training import (
     ALONE,
     TRAINING,
@@ -36,6 +36,7 @@ from avrec.models.training import (
     windows,
 )
 from avrec.store import Place, Workspace
+from avrec.workers import WorkersConfig
 
 FACTS = "facts.safetensors"
 

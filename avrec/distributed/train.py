@@ -10,7 +10,6 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from ray.train.torch import TorchTrainer
 
 from avrec import log
 from avrec.store import Place, Recipe, Workspace
+from avrec.workers import WorkersConfig
 
 logger = logging.getLogger(__name__)
 Loop = Callable[[dict[str, Any]], None]
@@ -37,24 +37,6 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default, 2 s, is long beside a small epoch
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WorkersConfig:
-    """How many workers train, and what each takes."""
-
-    num_workers: int = 2
-    """Ray Train workers; the result does not depend on their number."""
-    num_cpus: float = 1.0
-    """CPUs of each worker."""
-    use_gpu: bool = False
-    """Whether each worker takes one GPU."""
-    max_failures: int = 3
-    """Restarts from the latest checkpoint before the run is given up."""
-
-    def __post_init__(self) -> None:
-        if self.num_workers < 1:
-            raise ValueError(f"num_workers must be at least 1, got {self.num_workers}")
 
 
 def train(

@@ -9,9 +9,9 @@ import safetensors.numpy
 from scipy.sparse import csr_array
 
 from avrec.distributed import als, train
-from avrec.distributed.train import WorkersConfig
 from avrec.models.als import ALSConfig, fit
 from avrec.store import Workspace
+from avrec.workers import WorkersConfig
 
 CONFIG = ALSConfig(dim=6, epochs=4)
 

@@ -5,12 +5,12 @@ import pytest
 
 from avrec.distributed import towers as spread
 from avrec.distributed.learn import Run
-from avrec.distributed.train import WorkersConfig
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
 from avrec.models.towers_net import TowersConfig
 from avrec.store import Workspace
+from avrec.workers import WorkersConfig
 from tests.models.worlds import tastes
 
 CONFIG = TowersConfig(dim=16, num_heads=2, history_length=8, epochs=3, batch_size=100)

@@ -14,7 +14,9 @@ NOW = datetime(2024, 3, 1, tzinfo=UTC)
 
 
 def interactions(*rows):
-    columns = zip(*((user, item, 1.0, NOW - timedelta(days=age)) for user, item, age in rows), strict=True)
+    columns = zip(
+        *((user, item, 1.0, NOW - timedelta(days=age)) for user, item, age in rows), strict=True
+    )
     return pa.table([pa.array(column) for column in columns], names=INTERACTIONS.names)
 
 

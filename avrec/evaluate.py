@@ -1,0 +1,228 @@
+"""Judge ranked lists by what users took to later: full ranking, with intervals over users.
+
+A `Case` is a cut in time: histories before it, what is relevant after it. Lists are over the
+whole catalogue less the user's history. Splits of the report:
+
+* "test": every user with something relevant.
+* "test/warm_users", "test/new_users": those with and without a history before the cut.
+* "test/cold_items": every user, but only items that nobody had taken to before the cut are
+  relevant; they still have to find their place among all others.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from avrec.arrays import Idx, Mask, Offsets
+from avrec.factors import Retriever
+from avrec.index import top_k
+from avrec.interactions import Histories, histories
+from avrec.metrics import (
+    Counts,
+    Hits,
+    Interval,
+    bootstrap,
+    coverage,
+    hit_rate,
+    mrr,
+    ndcg,
+    novelty,
+    recall,
+)
+from avrec.schema import METRICS
+from avrec.splits import Split
+from avrec.vocab import Vocabulary
+
+RELEVANCE = {"recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_rate": hit_rate}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateConfig:
+    """What is reported."""
+
+    k: tuple[int, ...] = (10, 20)
+    """Lengths of list that metrics are reported at."""
+    bootstrap_samples: int = 1000
+    """Resamples of the users behind each interval."""
+
+    def __post_init__(self) -> None:
+        if not self.k or min(self.k) < 1:
+            raise ValueError(f"k must be one or more numbers of at least 1, got {self.k}")
+        if self.bootstrap_samples < 1:
+            raise ValueError(f"bootstrap_samples must be at least 1, got {self.bootstrap_samples}")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row a user with something relevant after the cut.
+
+    `histories` holds what each took to before it, `relevant` what they took to later and not
+    before; `counts[i]` is the number of interactions of item `i` before the cut, `at` the cut in
+    UTC microseconds.
+    """
+
+    users: Vocabulary
+    histories: Histories
+    relevant: Histories
+    counts: Counts
+    at: int
+
+
+class _Part(NamedTuple):
+    """One split of the report: some users of the case, and what is relevant to each of them."""
+
+    split: str
+    users: Idx
+    relevant: Histories
+
+
+class _Number(NamedTuple):
+    metric: str
+    k: int
+    interval: Interval
+
+
+def case(split: Split, items: Vocabulary) -> Case:
+    """Make the test of a split: all before `test_at` is known, what follows is relevant."""
+    before = pa.concat_tables([split.train, split.rank])
+    users, later = histories(split.test, items)
+    past = histories(before, items, users).histories
+    relevant = _only(later, ~np.isin(_keys(later, len(items)), _keys(past, len(items))))
+    kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
+    rows = items.idx(before["item_id"])
+    return Case(
+        users=Vocabulary(users.id_of(kept)),
+        histories=past.take(kept),
+        relevant=relevant.take(kept),
+        counts=np.bincount(rows[rows >= 0], minlength=len(items)),
+        at=split.test_at,
+    )
+
+
+def lists_of(retrievers: Iterable[Retriever], case: Case, k: int) -> dict[str, Idx]:
+    """Retrieve each model's first `k` for every user, without the user's history."""
+    return {
+        model.name: top_k(
+            model.user_vectors(case.histories), model.items.vectors, k, exclude=case.histories
+        ).idx
+        for model in retrievers
+    }
+
+
+def evaluate(
+    lists: Mapping[str, Idx], case: Case, config: EvaluateConfig, *, seed: int
+) -> pa.Table:
+    """Report METRICS of lists by model name, each of shape (num_users, max k), padded with -1.
+
+    A split without users has no rows. The same users are resampled for every model.
+    """
+    rows = [
+        {"model": model, "split": part.split, "metric": number.metric, "k": number.k}
+        | _plain(number.interval)
+        | {"num_users": len(part.users)}
+        for part in _parts(case)
+        for model, ranked in lists.items()
+        for number in _numbers(ranked[part.users], part, case.counts, config, seed)
+    ]
+    return pa.Table.from_pylist(rows, schema=METRICS)
+
+
+def format_table(metrics: pa.Table, k: int | None = None) -> str:
+    """Lay METRICS at `k` out as plain text: a block a split, a row a model, a column a metric.
+
+    By default, `k` is the largest there is.
+    """
+    if not len(metrics):
+        return "no user has anything relevant after the cut"
+    k = pc.max(metrics["k"]).as_py() if k is None else k
+    blocks: dict[str, dict[str, dict[str, str]]] = {}
+    users = {}
+    for row in metrics.to_pylist():
+        if row["k"] == k:
+            models = blocks.setdefault(row["split"], {})
+            models.setdefault(row["model"], {})[row["metric"]] = _cell(row)
+            users[row["split"]] = row["num_users"]
+    return "\n\n".join(
+        f"{split}: {users[split]} users, mean with half its 95 % interval\n{_grid(models, k)}"
+        for split, models in blocks.items()
+    )
+
+
+def _parts(case: Case) -> Iterator[_Part]:
+    everyone = np.arange(len(case.users), dtype=np.int32)
+    known = case.histories.lengths() > 0
+    to_cold = _only(case.relevant, case.counts[case.relevant.items] == 0)
+    for split, users, relevant in (
+        ("test", everyone, case.relevant),
+        ("test/warm_users", everyone[known], case.relevant),
+        ("test/new_users", everyone[~known], case.relevant),
+        ("test/cold_items", everyone[to_cold.lengths() > 0], to_cold),
+    ):
+        if len(users):
+            yield _Part(split, users, relevant.take(users))
+
+
+def _numbers(
+    ranked: Idx, part: _Part, counts: Counts, config: EvaluateConfig, seed: int
+) -> Iterator[_Number]:
+    hits, num_relevant = _hits(ranked, part.relevant, len(counts)), part.relevant.lengths()
+    for k in config.k:
+        values = {name: metric(hits, num_relevant, k) for name, metric in RELEVANCE.items()}
+        values["novelty"] = novelty(ranked, counts, k)
+        for name, of_users in values.items():
+            rng = np.random.default_rng(seed)
+            yield _Number(name, k, bootstrap(of_users, rng, config.bootstrap_samples))
+        every = np.ones(len(counts), bool)
+        yield _Number("coverage", k, Interval(coverage(ranked, every, k), np.nan, np.nan))
+
+
+def _hits(ranked: Idx, relevant: Histories, num_items: int) -> Hits:
+    keys = np.arange(len(ranked), dtype=np.int64)[:, None] * num_items + ranked
+    return np.isin(keys, _keys(relevant, num_items)) & (ranked >= 0)
+
+
+def _keys(rows: Histories, num_items: int) -> Offsets:
+    """One number an entry, different for every (query, item)."""
+    return rows.query_of_item().astype(np.int64) * num_items + rows.items
+
+
+def _only(rows: Histories, entries: Mask) -> Histories:
+    """Keep some of the entries; the number of rows stays."""
+    counts = np.bincount(rows.query_of_item()[entries], minlength=len(rows))
+    return replace(
+        rows,
+        offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+        items=rows.items[entries],
+        weights=rows.weights[entries],
+        at=rows.at[entries],
+    )
+
+
+def _plain(interval: Interval) -> dict[str, float | None]:
+    """An interval as columns; without bounds they are null."""
+    value, low, high = interval
+    return {
+        "value": value,
+        "low": None if np.isnan(low) else low,
+        "high": None if np.isnan(high) else high,
+    }
+
+
+def _cell(row: Mapping[str, float | None]) -> str:
+    value, low, high = row["value"], row["low"], row["high"]
+    return f"{value:.4f}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.4f}")
+
+
+def _grid(models: Mapping[str, Mapping[str, str]], k: int) -> str:
+    metrics = list(next(iter(models.values())))
+    cells = [["model", *(f"{metric}@{k}" for metric in metrics)]]
+    cells += [[model, *(row[metric] for metric in metrics)] for model, row in models.items()]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )

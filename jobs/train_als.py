@@ -1,0 +1,60 @@
+"""Factorise the interactions before the cut; items that nobody played get vectors from content.
+
+ray job submit -- python -m jobs.train_als --config jobs/demo.toml
+"""
+
+import logging
+from dataclasses import asdict
+
+from avrec.config import RunConfig
+from avrec.distributed.als import fit_on_workers
+from avrec.distributed.session import run_job
+from avrec.distributed.train import forget, run_name
+from avrec.embed import pool
+from avrec.factors import Factors
+from avrec.interactions import weight_matrix
+from avrec.models import als
+from avrec.models.cold import fill_cold
+from avrec.schema import INTERACTIONS, ITEMS
+from avrec.splits import by_time
+from avrec.store import Workspace
+from avrec.vocab import Vocabulary
+
+logger = logging.getLogger("avrec.jobs.train_als")
+
+
+def run(config: RunConfig, workspace: Workspace) -> None:
+    """Write `als`."""
+    content = ["content"] if workspace.has("content") else []
+    settings = {
+        "als": asdict(config.als),
+        "cold": asdict(config.cold),
+        "split": asdict(config.split),
+        "seed": config.seed,
+    }
+    recipe = workspace.recipe(settings, "items", "interactions", *content)
+    if workspace.has("als", recipe):
+        logger.info("up to date")
+        return
+    items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
+    split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
+    learned = fit_on_workers(
+        weight_matrix(split.train, items).weights,
+        config.als,
+        seed=config.seed,
+        workers=config.workers,
+        workspace=workspace,
+        name=run_name("als", recipe),
+    )
+    factors = Factors(items, learned)
+    trained = factors.known()
+    if content:
+        pooled = pool.load(workspace.open("content"), items)
+        factors = fill_cold(factors, pooled.joined(), config.cold)
+    with workspace.create("als", recipe) as draft:
+        als.save(als.ALS(factors, config.als, trained), draft)
+    forget(workspace, "als")
+
+
+if __name__ == "__main__":
+    run_job(__doc__, run)

@@ -1,0 +1,126 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from avrec.evaluate import EvaluateConfig, case, evaluate, format_table, lists_of
+from avrec.models import popularity
+from avrec.schema import INTERACTIONS, METRICS, conform, empty
+from avrec.splits import Split
+from avrec.vocab import Vocabulary
+
+ITEMS = Vocabulary.of(list("abcdef"))
+CONFIG = EvaluateConfig(k=(1, 2), bootstrap_samples=50)
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def interactions(text, day):
+    """Make one row a word: `ua` says that user u took to item a."""
+    rows = [(word[0], word[1:], 1.0, START + timedelta(days=day)) for word in text.split()]
+    columns = [pa.array(column) for column in zip(*rows, strict=True)] or [[]] * 4
+    return (
+        conform(pa.table(columns, names=INTERACTIONS.names), INTERACTIONS)
+        if rows
+        else empty(INTERACTIONS)
+    )
+
+
+def split_of(train, rank, test):
+    at = [int((START + timedelta(days=day)).timestamp() * 1e6) for day in (10, 20)]
+    tables = (interactions(train, 0), interactions(rank, 10), interactions(test, 20))
+    return Split(*tables, *at)
+
+
+SPLIT = split_of("ua ub va wa", "vb", "uc ua vf xa xunknown")
+"""Before the cut a is played by three, b by two; then u finds c, v the new f, x arrives."""
+
+
+def value(metrics, **wanted):
+    rows = [row for row in metrics.to_pylist() if wanted.items() <= row.items()]
+    assert len(rows) == 1
+    return rows[0]["value"]
+
+
+def rows_of(*words):
+    return np.array([["abcdef".find(letter) for letter in word] for word in words], np.int32)
+
+
+def test_case_knows_the_past_and_asks_for_what_is_new():
+    made = case(SPLIT, ITEMS)
+    assert made.users.ids.to_pylist() == ["u", "v", "x"]
+    assert [made.histories.row(user).tolist() for user in range(3)] == [[0, 1], [0, 1], []]
+    assert [made.relevant.row(user).tolist() for user in range(3)] == [[2], [5], [0]]
+    assert made.counts.tolist() == [3, 2, 0, 0, 0, 0]
+    assert made.at == SPLIT.test_at
+
+
+def test_popularity_offers_what_is_not_in_the_history():
+    lists = lists_of([popularity.fit(SPLIT.train, ITEMS)], case(SPLIT, ITEMS), 3)
+    assert lists["popularity"].tolist() == [[-1, -1, -1], [-1, -1, -1], [0, 1, -1]]
+
+
+def test_each_split_counts_its_own_users():
+    lists = {"mine": rows_of("dc", "fe", "ba")}
+    metrics = evaluate(lists, case(SPLIT, ITEMS), CONFIG, seed=0)
+    assert metrics.schema == METRICS
+    recall_at = {
+        (split, k): value(metrics, split=split, metric="recall", k=k)
+        for split in ("test", "test/warm_users", "test/new_users", "test/cold_items")
+        for k in (1, 2)
+    }
+    assert recall_at == {
+        ("test", 1): pytest.approx(1 / 3),
+        ("test", 2): 1,
+        ("test/warm_users", 1): 1 / 2,
+        ("test/warm_users", 2): 1,
+        ("test/new_users", 1): 0,
+        ("test/new_users", 2): 1,
+        ("test/cold_items", 1): 1 / 2,
+        ("test/cold_items", 2): 1,
+    }
+    assert value(metrics, split="test", metric="mrr", k=2) == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    assert value(metrics, split="test", metric="coverage", k=1) == 3 / 6
+
+
+def test_an_empty_list_finds_nothing():
+    metrics = evaluate({"mute": rows_of("..", "..", "..")}, case(SPLIT, ITEMS), CONFIG, seed=0)
+    assert value(metrics, split="test", metric="recall", k=2) == 0
+    assert np.isnan(value(metrics, split="test", metric="novelty", k=2))
+
+
+def test_intervals_depend_on_the_seed_alone():
+    lists = {"one": rows_of("dc", "fe", "ba"), "two": rows_of("cd", "ef", "ab")}
+    made = case(SPLIT, ITEMS)
+    both = evaluate(lists, made, CONFIG, seed=3)
+    turned = evaluate(dict(reversed(lists.items())), made, CONFIG, seed=3)
+    key = [
+        ("model", "ascending"),
+        ("split", "ascending"),
+        ("metric", "ascending"),
+        ("k", "ascending"),
+    ]
+    assert both.sort_by(key) == turned.sort_by(key)
+
+
+def test_nothing_to_judge_is_an_empty_report():
+    nothing = case(split_of("ua", "", "ua"), ITEMS)
+    metrics = evaluate({"mine": np.empty((0, 2), np.int32)}, nothing, CONFIG, seed=0)
+    assert len(metrics) == 0
+    assert format_table(metrics) == "no user has anything relevant after the cut"
+
+
+def test_table_has_a_line_a_model():
+    lists = {"one": rows_of("dc", "fe", "ba"), "other": rows_of("cd", "ef", "ab")}
+    text = format_table(evaluate(lists, case(SPLIT, ITEMS), CONFIG, seed=0))
+    block = text.split("\n\n")[1].splitlines()
+    assert block[0].startswith("test/warm_users: 2 users")
+    assert block[1].split()[:3] == ["model", "recall@2", "ndcg@2"]
+    assert block[2].split()[:2] == ["one", "1.0000"]
+    assert block[3].split()[0] == "other"
+
+
+@pytest.mark.parametrize("k", [(), (0,)])
+def test_rejects_k_below_one(k):
+    with pytest.raises(ValueError, match="k must be one or more numbers of at least 1"):
+        EvaluateConfig(k=k)
