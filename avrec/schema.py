@@ -182,12 +182,14 @@ def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         if field.nullable:
             return pa.chunked_array([pa.nulls(len(table), field.type)])
         raise SchemaError(f"no column {field.name!r}; there are {table.column_names}")
+    if table.column_names.count(field.name) > 1:
+        raise SchemaError(f"column {field.name!r} is there more than once")
     column = table[field.name]
     if column.null_count and not field.nullable:
         raise SchemaError(f"{field.name!r} has {column.null_count} nulls")
     try:
         return column if column.type == field.type else pc.cast(column, field.type)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise SchemaError(f"{field.name!r} is {column.type}, expected {field.type}") from error
 
 

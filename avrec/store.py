@@ -15,6 +15,7 @@ import os
 import posixpath
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -130,7 +131,7 @@ def join(uri: str, name: str) -> str:
 
 
 class Draft:
-    """A version being written; `with` commits it when the block ends well."""
+    """A version being written; `with` commits it when the block ends well, else removes it."""
 
     def __init__(self, home: Place, recipe: Recipe) -> None:
         self.home, self.recipe = home, recipe
@@ -189,6 +190,9 @@ class Draft:
     ) -> None:
         if kind is None:
             self.commit()
+        else:
+            with suppress(OSError):
+                self.place.filesystem.delete_dir(self.place.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,14 +291,14 @@ class Workspace:
         """
         home = self.root / name
         try:
-            version = version or _parse(home / CURRENT)["version"]
-            manifest = _parse(home / str(version) / MANIFEST)
+            version = version or _parse(home / CURRENT, ("version",))["version"]
+            manifest = _parse(home / str(version) / MANIFEST, ("format", "files", "version"))
         except FileNotFoundError as error:
             raise ArtifactError(
                 f"no finished {name!r} in {self.root.path}; run the job that makes it"
             ) from error
-        if manifest.get("format") != FORMAT:
-            raise ArtifactError(f"{name!r} has format {manifest.get('format')}, expected {FORMAT}")
+        if manifest["format"] != FORMAT:
+            raise ArtifactError(f"{name!r} has format {manifest['format']}, expected {FORMAT}")
         found = Artifact(home / str(version), manifest)
         for part in manifest["files"]:
             if (found.place / part["name"]).size_bytes() != part["size_bytes"]:
@@ -319,12 +323,15 @@ class Workspace:
         return [(found.place / part).path for part in found.names("part-")], self.root.filesystem
 
 
-def _parse(where: Place) -> Any:
+def _parse(where: Place, keys: tuple[str, ...]) -> Any:
     content = where.read()
     try:
-        return json.loads(content)
+        value = json.loads(content)
     except ValueError as error:
         raise ArtifactError(f"{where.path} is not JSON; make the artifact again") from error
+    if not isinstance(value, dict) or any(key not in value for key in keys):
+        raise ArtifactError(f"{where.path} lacks one of {keys}; make the artifact again")
+    return value
 
 
 def _to_json(value: object) -> bytes:
@@ -340,5 +347,9 @@ def _write_and_rename(path: Path, content: bytes) -> None:
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)

@@ -28,9 +28,8 @@ class Vocabulary:
 
     @classmethod
     def of(cls, ids: pa.Array | pa.ChunkedArray | Sequence[str]) -> Self:
-        """Number the distinct ids of a column."""
-        column = ids if isinstance(ids, pa.Array | pa.ChunkedArray) else pa.array(ids, pa.string())
-        distinct = pc.unique(column.cast(pa.string()))
+        """Number the distinct ids of a column; nulls are left out."""
+        distinct = pc.unique(_strings(ids)).drop_null()
         return cls(distinct.take(pc.sort_indices(distinct)))
 
     def __len__(self) -> int:
@@ -60,3 +59,9 @@ class Vocabulary:
     def id_of(self, idx: Idx) -> pa.StringArray:
         """Ids at the given rows, in the given order."""
         return self.ids.take(pa.array(idx, pa.int32()))
+
+
+def _strings(ids: pa.Array | pa.ChunkedArray | Sequence[str]) -> pa.Array | pa.ChunkedArray:
+    if isinstance(ids, pa.Array | pa.ChunkedArray):
+        return ids.cast(pa.string())
+    return pa.array(ids, pa.string())

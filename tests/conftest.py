@@ -1,4 +1,5 @@
 import os
+import secrets
 import time
 from pathlib import Path
 
@@ -43,6 +44,36 @@ def local_ray(tmp_path_factory):
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3-compatible server in this process; its address."""
+    import logging  # noqa: PLC0415
+
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_uri(s3_server) -> str:
+    """A root that nobody else uses on an S3-compatible server."""
+    return (
+        f"s3://key:secret@avrec/{secrets.token_hex(6)}?endpoint_override=http://{s3_server}"
+        "&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    )
+
+
+@pytest.fixture(params=["local", "s3"])
+def root_uri(request, tmp_path) -> str:
+    """A root for a workspace: once a folder, once on an S3-compatible server."""
+    return str(tmp_path) if request.param == "local" else request.getfixturevalue("s3_uri")
 
 
 @pytest.fixture(scope="session")
