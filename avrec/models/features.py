@@ -20,7 +20,9 @@ from avrec.models.knowledge import Attribute, Knowledge, knowledge, latest
 
 __all__ = ["DENSE", "FIELDS", "SOURCES", "Features", "Knowledge", "featurize", "knowledge"]
 
-SOURCES = ("als", "towers", "content", "popularity")
+SOURCES = ("als", "towers", "content")
+"""Retrievers whose scores are features. That of popularity is a count, which grows with the table
+it is counted on; `log_popularity` says the same without."""
 HISTORY = 50
 """Latest items of a history that are looked at."""
 DAY, HOUR = 86_400_000_000, 3_600_000_000

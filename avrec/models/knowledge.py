@@ -125,6 +125,15 @@ def attribute(column: pa.ChunkedArray, num_hashes: int) -> Attribute:
     return Attribute(offsets, codes[has], hashes, first)
 
 
+def durations(media: pa.Table, items: Vocabulary) -> Values:
+    """Seconds of each item by MEDIA, NaN where unknown."""
+    row = items.idx(media["item_id"])
+    seconds = np.full(len(items), np.nan)
+    found = media["duration_seconds"].to_numpy().astype(np.float64)
+    seconds[row[row >= 0]] = found[row >= 0]
+    return seconds
+
+
 def latest(histories: Histories) -> Idx:
     """Last item of each row, -1 for an empty one."""
     last = np.full(len(histories), -1, np.int32)

@@ -1,0 +1,82 @@
+"""Train the ranker on Ray Train, on impressions as the trained retrievers saw them."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from avrec import lineup
+from avrec.arrays import Scores
+from avrec.distributed import learn
+from avrec.distributed.learn import Run
+from avrec.embed import pool
+from avrec.errors import InputError
+from avrec.models import popularity, ranker
+from avrec.models.features import Features
+from avrec.models.impressions import Impressions, between, compare, describe, halves
+from avrec.models.knowledge import durations, knowledge
+from avrec.models.ranker import Ranker, RankerConfig, Scale
+from avrec.schema import ITEMS, MEDIA
+from avrec.splits import Split
+from avrec.store import Workspace
+from avrec.vocab import Vocabulary
+
+
+def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impressions:
+    """Describe the impressions of the ranker's window by the models in the workspace.
+
+    Popularity and the retrievers know only what came before the window.
+
+    Args:
+        workspace: holds the tables and the retrieval models.
+        split: of its interactions.
+        labels: LABELS of any time.
+    """
+    table = workspace.read_table("items", ITEMS)
+    items = Vocabulary.of(table["item_id"])
+    names = lineup.present(workspace)
+    retrievers = [
+        popularity.fit(split.train, items),
+        *(lineup.LOADERS[name](workspace.open(name), items) for name in names),
+    ]
+    pooled = pool.load(workspace.open("content"), items) if workspace.has("content") else None
+    seconds = durations(workspace.read_table("media", MEDIA), items)
+    known = knowledge(table, split.train, pooled, seconds)
+    before = pa.concat_tables([split.train, split.rank])
+    window = between(labels, split.rank_at, split.test_at)
+    return describe(window, before, items, retrievers, known)
+
+
+def fit_and_judge(
+    shown: Impressions, config: RankerConfig, run: Run
+) -> tuple[Ranker, dict[str, float]]:
+    """Train on the earlier impressions and measure on the later ones, beside each retriever.
+
+    Raises:
+        InputError: there are too few impressions for both.
+    """
+    earlier, later = halves(shown, config.validation_share)
+    if not len(earlier) or not len(later):
+        raise InputError(f"{len(shown)} impressions are too few to train a ranker and judge it")
+    model = fit(earlier.features, earlier.labels, config, run)
+    return model, compare(later, model.score(later.features))
+
+
+def fit(features: Features, labels: Scores, config: RankerConfig, run: Run) -> Ranker:
+    """Do what `avrec.models.ranker.fit` does, on the workers of `run`."""
+    scale = Scale.of(features)
+    files = learn.fit(
+        loop, ranker.columns(features, labels), asdict(scale), {"config": asdict(config)}, run
+    )
+    return ranker.from_files(files, scale, config)
+
+
+def loop(settings: Mapping[str, Any]) -> None:
+    """Train as one worker."""
+    config = RankerConfig(**settings["config"])
+    facts = learn.read_facts(settings["inputs"])
+    net = ranker.build(Scale(facts["mean"], facts["deviation"]), config, settings["seed"])
+    learn.learn_on_worker(
+        net, lambda wrapped, _: ranker.soft_label_loss(wrapped), config, settings["seed"]
+    )
