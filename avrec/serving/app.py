@@ -20,8 +20,7 @@ from ray.serve import Application
 
 from avrec import bundle, log
 from avrec.bundle import Bundle
-from avrec.config import build
-from avrec.feedback import FeedbackConfig, finished, to_interactions
+from avrec.feedback import finished, to_interactions
 from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
 from avrec.serving.service import Service, Taken
@@ -40,9 +39,6 @@ class ServeArgs(BaseModel):
     version: str | None = Field(default=None, description="Of the bundle; absent: the current one.")
     state: str = Field(description="SQLite file of live events, on a disk of the replicas' node.")
     keys: str = Field(description="File of hashed keys, as avrec.serving.auth makes it.")
-    feedback: dict[str, float] = Field(
-        default={}, description="Section [feedback] of the run that made the bundle."
-    )
     max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
     num_replicas: int = Field(default=1, ge=1, description="All on the node that holds the state.")
@@ -85,19 +81,18 @@ def open_service(args: ServeArgs) -> Service:
     loaded = bundle.load(Workspace(args.workspace).open("bundle", args.version))
     logger.info("serving %s", log.pairs(bundle=loaded.version, items=len(loaded.vocabulary)))
     state = SQLiteState(Path(args.state), args.max_events)
-    config = build(FeedbackConfig, args.feedback, at="feedback.")
-    return Service(loaded, state, interpreter(loaded, config))
+    return Service(loaded, state, interpreter(loaded))
 
 
-def interpreter(loaded: Bundle, config: FeedbackConfig) -> Callable[[pa.Table], Taken]:
-    """Read live events by the rules that the history was made by."""
+def interpreter(loaded: Bundle) -> Callable[[pa.Table], Taken]:
+    """Read live events by the rules that the bundle's histories were made by."""
 
     def interpret(events: pa.Table) -> Taken:
         item_ids = pc.unique(events["item_id"])
         rows = loaded.vocabulary.idx(item_ids)
         seconds = np.where(rows >= 0, loaded.durations_seconds[rows], np.nan)
         durations = pa.table({"item_id": item_ids, "duration_seconds": seconds})
-        taken = to_interactions(events, durations, config)
-        return Taken(taken, finished(events, durations, config)["item_id"])
+        taken = to_interactions(events, durations, loaded.feedback)
+        return Taken(taken, finished(events, durations, loaded.feedback)["item_id"])
 
     return interpret

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
+from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.schema import INTERACTIONS, ITEMS
-from avrec.serving.service import Service, Taken
+from avrec.serving.app import interpreter
+from avrec.serving.service import Service
 from avrec.vocab import Vocabulary
 
 ODD = ["rz /odd/../id 🎧", "rz?#+&;'\"%"]
@@ -54,6 +56,7 @@ class FakeBundle:
     users: UserHistories
     seen: Histories
     durations_seconds: np.ndarray
+    feedback: FeedbackConfig
 
 
 def bundle() -> FakeBundle:
@@ -65,21 +68,9 @@ def bundle() -> FakeBundle:
     seen = Histories.of([np.empty(0, np.int32), vocabulary.idx(["r1"])])
     seconds = np.full(len(IDS), 100.0)
     items = pa.Table.from_pylist(items.to_pylist(), schema=ITEMS)
-    return FakeBundle("v1", items, vocabulary, TwoKinds(), users, seen, seconds)
-
-
-def interpret(events: pa.Table) -> Taken:
-    """Plays, likes and completes are liked; a complete finishes an item."""
-    rows = events.to_pylist()
-    liked = [
-        {"user_id": e["user_id"], "item_id": e["item_id"], "weight": 1.0, "at": e["at"]}
-        for e in rows
-        if e["kind"] in ("play", "like", "complete")
-    ]
-    finished = [e["item_id"] for e in rows if e["kind"] == "complete"]
-    table = pa.Table.from_pylist(liked, schema=INTERACTIONS)
-    return Taken(table, pa.array(finished, pa.string()))
+    return FakeBundle("v1", items, vocabulary, TwoKinds(), users, seen, seconds, FeedbackConfig())
 
 
 def service(state) -> Service:
-    return Service(bundle(), state, interpret)
+    loaded = bundle()
+    return Service(loaded, state, interpreter(loaded))
