@@ -163,7 +163,7 @@ def _gains(request: Idx, labels: Scores, scores: Scores) -> Values:
     starts = np.searchsorted(request[order], request[order])
     discount = 1 / np.log2(2 + np.arange(len(order)) - starts)
     size = int(request.max(initial=-1)) + 1
-    gains: Values = np.bincount(request[order], labels[order] * discount, size)
+    gains: Values = np.bincount(request[order], labels[order] * discount, size).astype(np.float64)
     return gains
 
 
