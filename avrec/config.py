@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from avrec.clean import CleanConfig
+from avrec.embed.encoder import EmbedConfig
 from avrec.errors import ConfigError
 from avrec.evaluate import EvaluateConfig
 from avrec.events import EventsConfig
 from avrec.feedback import FeedbackConfig
+from avrec.media.files import MediaConfig
 from avrec.models.als import ALSConfig
 from avrec.models.cold import ColdConfig
 from avrec.models.ranker import RankerConfig
 from avrec.models.towers_net import TowersConfig
+from avrec.recommend import BatchConfig, RecommendConfig
 from avrec.sample.write import SampleConfig
 from avrec.splits import SplitConfig
 from avrec.store import join
@@ -35,6 +38,10 @@ class RunConfig:
     """Seed from which every stage derives its own generator."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     """Section `[sample]`."""
+    media: MediaConfig = field(default_factory=MediaConfig)
+    """Section `[media]`."""
+    embed: EmbedConfig = field(default_factory=EmbedConfig)
+    """Section `[embed]`."""
     events: EventsConfig = field(default_factory=EventsConfig)
     """Section `[events]`."""
     clean: CleanConfig = field(default_factory=CleanConfig)
@@ -55,6 +62,10 @@ class RunConfig:
     """Section `[towers]`."""
     ranker: RankerConfig = field(default_factory=RankerConfig)
     """Section `[ranker]`."""
+    recommend: RecommendConfig = field(default_factory=RecommendConfig)
+    """Section `[recommend]`."""
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    """Section `[batch]`."""
     stages: tuple[str, ...] = (
         "probe",
         "embed",

@@ -1,0 +1,137 @@
+"""What an encoder is, how one is named in a configuration, and how one is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeVar
+
+from avrec.arrays import Vectors
+from avrec.embed import audio, text, visual
+
+Modality = Literal["frames", "sound", "text"]
+Input_contra = TypeVar("Input_contra", contravariant=True)
+
+WEIGHTLESS: dict[str, Modality] = {
+    "picture_moments": "frames",
+    "sound_moments": "sound",
+    "word_hashes": "text",
+}
+PRETRAINED: dict[str, Modality] = {
+    "image_model": "frames",
+    "whisper": "sound",
+    "spectrogram_classifier": "sound",
+    "spectrogram_transformer": "sound",
+    "clap": "sound",
+    "sentence_model": "text",
+}
+KINDS = WEIGHTLESS | PRETRAINED
+
+
+class Encoder(Protocol[Input_contra]):
+    """Turns inputs of one modality into vectors of length `dim`.
+
+    An input is one segment's frames, shape (num_frames, height, width, 3), uint8; its waveform,
+    mono at 16 kHz; or an item's text. An input's vector does not depend on the others beside it.
+    """
+
+    name: str
+    revision: str
+    dim: int
+
+    @property
+    def modality(self) -> Modality:
+        """What the inputs are."""
+        ...
+
+    def encode(self, inputs: Sequence[Input_contra]) -> Vectors:
+        """Encode each input, in order, into finite float32 of shape (len(inputs), dim)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderConfig:
+    """One encoder of a run."""
+
+    kind: str
+    """Without weights: picture_moments, sound_moments, word_hashes. With a model: image_model
+    (CLIP, SigLIP, MobileNet and others), whisper, spectrogram_classifier, spectrogram_transformer
+    (AST), clap, sentence_model."""
+    model: str = ""
+    """Folder or Hugging Face hub id of the model; empty for an encoder without weights."""
+    revision: str = ""
+    """Commit of a model on the hub; empty is the latest."""
+    batch_size: int = 16
+    """Inputs that go through the model at once."""
+    device: str = "cpu"
+    """Where the model runs, such as `cpu` or `cuda`."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {sorted(KINDS)}, got {self.kind!r}")
+        if bool(self.model) != (self.kind in PRETRAINED):
+            wants = "needs a model" if self.kind in PRETRAINED else "takes no model"
+            raise ValueError(f"kind {self.kind!r} {wants}, got model {self.model!r}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    @property
+    def modality(self) -> Modality:
+        """What the encoder takes in."""
+        return KINDS[self.kind]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbedConfig:
+    """How a catalogue is embedded."""
+
+    encoders: tuple[EncoderConfig, ...] = field(
+        default_factory=lambda: tuple(EncoderConfig(kind=kind) for kind in WEIGHTLESS)
+    )
+    """The encoders; all of them see one decoding of a file."""
+    segment_seconds: float = 10.0
+    """Aimed length of a segment; each encoder gives one vector a segment."""
+    frames_per_segment: int = 6
+    """Frames taken from each segment that has a picture."""
+    frame_side: int = 224
+    """Shorter side of the frames, pixels."""
+    max_seconds: float = 180.0
+    """How much of a clip is decoded, from its start."""
+    num_actors: int = 2
+    """Ray actors; each loads every encoder and has a decoding child of its own."""
+    num_cpus: float = 1.0
+    """CPUs of each actor."""
+    num_gpus: float = 0.0
+    """GPUs of each actor."""
+    files_per_batch: int = 16
+    """Files whose vectors are written as one part."""
+
+    def __post_init__(self) -> None:
+        if not self.encoders:
+            raise ValueError("encoders must not be empty")
+        for name in ("segment_seconds", "frames_per_segment", "frame_side", "max_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("num_actors", "files_per_batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+
+def load_encoder(config: EncoderConfig) -> Encoder[Any]:
+    """Load an encoder.
+
+    Raises:
+        InputError: its model is absent, or is none of that kind.
+    """
+    if config.kind == "picture_moments":
+        return visual.PictureMoments()
+    if config.kind == "sound_moments":
+        return audio.SoundMoments()
+    if config.kind == "word_hashes":
+        return text.WordHashes()
+    from avrec.embed import pretrained  # noqa: PLC0415 -- torch and transformers take seconds
+
+    return pretrained.load(config)
+
+
+def key(encoder: Encoder[Any]) -> str:
+    """Name under which an encoder's vectors are kept."""
+    return f"{encoder.name}@{encoder.revision}"

@@ -1,0 +1,41 @@
+"""Encoders that have weights: which class loads which model."""
+
+from typing import Any
+
+import transformers
+
+from avrec.embed.encoder import Encoder, EncoderConfig
+from avrec.embed.image_models import ImageModel
+from avrec.embed.sentence_models import SentenceModel
+from avrec.embed.sound_models import (
+    Clap,
+    SpectrogramClassifier,
+    SpectrogramTransformer,
+    WhisperEncoder,
+)
+from avrec.embed.source import Source
+from avrec.errors import InputError
+
+CLASSES: dict[str, type[Encoder[Any]]] = {
+    "image_model": ImageModel,
+    "whisper": WhisperEncoder,
+    "spectrogram_classifier": SpectrogramClassifier,
+    "spectrogram_transformer": SpectrogramTransformer,
+    "clap": Clap,
+    "sentence_model": SentenceModel,
+}
+
+
+def load(config: EncoderConfig) -> Encoder[Any]:
+    """Load a model.
+
+    Raises:
+        InputError: it is absent, or is none of the kind that the configuration says.
+    """
+    transformers.logging.disable_progress_bar()
+    make: Any = CLASSES[config.kind]
+    try:
+        return make(Source(config.model, config.revision, config.batch_size, config.device))
+    except (OSError, ValueError, KeyError) as error:
+        lines = str(error).strip().splitlines() or [repr(error)]
+        raise InputError(f"cannot load {config.model!r} as {config.kind}: {lines[0]}") from error

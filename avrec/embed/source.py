@@ -1,0 +1,63 @@
+"""Where a model comes from.
+
+A folder is read without the network; a hub id is looked up in the local cache and, if the
+environment allows it, on the hub. Only safetensors are read, and no code that comes with a model
+is run.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+from avrec.embed.weights import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model by folder or hub id, and how it is run."""
+
+    model: str
+    commit: str
+    batch_size: int
+    device: str
+
+    @property
+    def name(self) -> str:
+        """Last word of the folder or hub id."""
+        return Path(self.model).name
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Arguments of every `from_pretrained`."""
+        return {
+            "pretrained_model_name_or_path": self.model,
+            "revision": self.commit or "main",
+            "local_files_only": Path(self.model).is_dir(),
+            "trust_remote_code": False,
+        }
+
+    def model_from(self, kind: Any) -> Any:
+        """Load weights into a transformers class, ready to run on the device."""
+        model = kind.from_pretrained(**self.place, use_safetensors=True)
+        return model.eval().requires_grad_(requires_grad=False).to(self.device)
+
+    def revision_of(self, model: Any) -> str:
+        """Commit of a hub model, digest of a folder."""
+        commit = getattr(model.config, "_commit_hash", None)
+        return commit[:12] if commit else digest(self.model)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """Read a JSON file of the model; empty where there is none."""
+        path = Path(self.model) / name
+        if not Path(self.model).is_dir():
+            found = cached_file(
+                self.model,
+                name,
+                revision=self.commit or "main",
+                _raise_exceptions_for_missing_entries=False,
+            )
+            path = Path(found or path)
+        return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,121 @@
+"""Opening a file with FFmpeg, under our rules: local files, known formats, no protocols.
+
+Formats are named in a list of those that are let in, so playlists, concatenation scripts, image
+sequences and devices are refused before FFmpeg reads a byte for them.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from avrec.errors import MediaError
+
+FORMATS = (
+    "3gp,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,av1,avi,caf,dsf,dts,dv,eac3,flac,flv,gif,gxf,"
+    "h264,hevc,iff,ivf,loas,m4v,matroska,mj2,mlp,mov,mp3,mp4,mpc,mpc8,mpeg,mpegts,mpegvideo,mxf,"
+    "nut,obu,oga,ogg,oma,rm,tak,truehd,tta,vc1,voc,vvc,w64,wav,wc3movie,webm,wtv,wv,xwma,yuv4mpegpipe"
+)
+SIGNATURES = {
+    (0, b"OggS"): "Ogg",
+    (0, b"fLaC"): "FLAC",
+    (0, b"RIFF"): "RIFF",
+    (0, b"FORM"): "AIFF",
+    (0, b"FRM8"): "DSDIFF",
+    (0, b"DSD "): "DSF",
+    (0, b"MAC "): "Monkey's Audio",
+    (0, b"wvpk"): "WavPack",
+    (0, b"tBaK"): "TAK",
+    (0, b"MPCK"): "Musepack",
+    (0, b"\x1aE\xdf\xa3"): "Matroska",
+    (0, b"0&\xb2u\x8ef\xcf\x11"): "ASF",
+    (0, b"FLV\x01"): "FLV",
+    (4, b"ftyp"): "MP4",
+    (4, b"moov"): "MP4",
+    (4, b"mdat"): "MP4",
+}
+NO_DECODER = {(0, b"OFR "): "OptimFROG"}
+PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+MIN_BITS_PER_SECOND = 100
+"""A length that would leave fewer bits for a second than this is no length but damage."""
+MICROSECOND = 1e-6
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """Open a local file.
+
+    Raises:
+        MediaError: it is no media that FFmpeg reads, or it is cut short before its index.
+    """
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path.absolute()}", options=options)
+    except MemoryError as error:
+        raise MediaError("too_large", f"{path.name} needs more memory than is allowed") from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise refusal(path) from error
+    with container:
+        yield container
+
+
+def refusal(path: Path) -> MediaError:
+    """Say why FFmpeg would not open a file, from how the file begins."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        return MediaError("fetch_failed", f"cannot read {path.name}: {error.strerror}")
+    if form := _known(head, NO_DECODER):
+        return MediaError("unsupported_codec", f"{path.name} is {form}, which has no decoder here")
+    if form := _known(head, SIGNATURES):
+        return MediaError(
+            "truncated", f"{path.name} begins as {form} but is cut short or damaged at its index"
+        )
+    why = "no audio or video of a known format" if head else "empty"
+    return MediaError("not_media", f"{path.name} is {why}")
+
+
+def picture_and_sound(
+    container: InputContainer,
+) -> tuple[av.VideoStream | None, av.AudioStream | None]:
+    """First moving picture and first sound that can be decoded; cover pictures do not count.
+
+    Raises:
+        MediaError: there is no such stream.
+    """
+    videos = [stream for stream in container.streams.video if not stream.disposition & PICTURE]
+    streams = [*videos, *container.streams.audio]
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not streams:
+        raise MediaError("not_media", f"{container.format.name} without sound or moving picture")
+    if not known:
+        raise MediaError("unsupported_codec", f"{container.format.name} in a codec unknown here")
+    video = next((stream for stream in known if stream.type == "video"), None)
+    audio = next((stream for stream in known if stream.type == "audio"), None)
+    return video, audio
+
+
+def duration_seconds(container: InputContainer) -> float | None:
+    """Length that the file claims, or None where it claims none that can be believed."""
+    if not container.duration or container.duration < 0:
+        return None
+    seconds = container.duration * MICROSECOND
+    bits = 8 * max(container.size, 0)
+    return seconds if math.isfinite(seconds) and bits >= MIN_BITS_PER_SECOND * seconds else None
+
+
+def start_seconds(container: InputContainer) -> float:
+    """Timestamp of the beginning."""
+    return (container.start_time or 0) * MICROSECOND
+
+
+def _known(head: bytes, signatures: dict[tuple[int, bytes], str]) -> str | None:
+    for (at, magic), form in signatures.items():
+        if head[at : at + len(magic)] == magic:
+            return form
+    return None

@@ -1,0 +1,133 @@
+"""What is kept of a stream of decoded frames: pictures at wanted times, and sound as mono."""
+
+from dataclasses import dataclass, field
+
+import av
+import numpy as np
+
+from avrec.arrays import Frame, Values, Waveform
+from avrec.errors import MediaError
+from avrec.media.sampling import SAMPLE_RATE
+
+MAX_PIXELS = 36_000_000
+"""Largest picture that is decoded; 8K video has 33 million pixels."""
+MAX_ASPECT = 4
+QUARTER_TURN_DEGREES = 90
+
+
+@dataclass(slots=True)
+class Pictures:
+    """Keeps the frames that are on screen at the wanted times, each frame once."""
+
+    wanted: list[float]
+    side: int
+    end_seconds: float = 0.0
+    _taken: list[Frame] = field(default_factory=list)
+    _seconds: list[float] = field(default_factory=list)
+    _shown: av.VideoFrame | None = None
+    _shown_seconds: float = 0.0
+    _size: tuple[int, int] | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether no time is left to wait for."""
+        return not self.wanted
+
+    def offer(self, frame: av.VideoFrame, seconds: float) -> None:
+        """Look at the next frame, which comes on screen at `seconds`."""
+        if frame.width * frame.height > MAX_PIXELS:
+            raise MediaError("too_large", f"a picture of {frame.width} x {frame.height} pixels")
+        self._take_due(until=seconds)
+        self._shown, self._shown_seconds = frame, max(seconds, 0.0)
+        lasts = float(frame.duration * frame.time_base) if frame.time_base else 0.0
+        self.end_seconds = max(self.end_seconds, seconds + lasts)
+
+    def finish(self) -> None:
+        """Take what is due of the last frame; it is taken in any case if no frame was."""
+        self._take_due(until=self.end_seconds)
+        if not self._taken and self._shown is not None:
+            self._take(self._shown_seconds)
+
+    def frames(self) -> Frame:
+        """What was taken, shape (num_frames, height, width, 3)."""
+        return np.stack(self._taken) if self._taken else np.empty((0, 0, 0, 3), np.uint8)
+
+    def seconds(self) -> Values:
+        """When each was on screen."""
+        return np.array(self._seconds, np.float64)
+
+    def _take_due(self, until: float) -> None:
+        num_due = sum(second < until for second in self.wanted)
+        due, self.wanted = self.wanted[:num_due], self.wanted[num_due:]
+        if due and self._shown is not None:
+            self._take(due[0])
+
+    def _take(self, seconds: float) -> None:
+        assert self._shown is not None
+        frame, self._shown = self._shown, None
+        self._size = self._size or scaled(frame.width, frame.height, self.side)
+        width, height = self._size
+        small = frame.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+        self._taken.append(upright(small, frame.rotation))
+        self._seconds.append(seconds)
+
+
+@dataclass(slots=True)
+class Sound:
+    """Keeps sound as mono at SAMPLE_RATE, up to a number of samples."""
+
+    max_samples: int
+    _num_samples: int = 0
+    _taken: list[Waveform] = field(default_factory=list)
+    _resampler: av.AudioResampler | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is enough."""
+        return self._num_samples >= self.max_samples
+
+    def offer(self, frame: av.AudioFrame) -> None:
+        """Take the next frame; its format may differ from the one before."""
+        frame.pts = None
+        try:
+            self._resample(frame)
+        except ValueError:
+            self.finish()
+            self._resample(frame)
+
+    def finish(self) -> None:
+        """Take what the resampler still holds."""
+        if self._resampler is not None:
+            self._keep(self._resampler.resample(None))
+            self._resampler = None
+
+    def waveform(self) -> Waveform:
+        """What was taken, within [-1, 1]."""
+        joined = np.concatenate([*self._taken, np.empty(0, np.float32)])[: self.max_samples]
+        return np.clip(np.nan_to_num(joined), -1, 1).astype(np.float32)
+
+    def _resample(self, frame: av.AudioFrame) -> None:
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        self._keep(self._resampler.resample(frame))
+
+    def _keep(self, frames: list[av.AudioFrame]) -> None:
+        for frame in frames:
+            samples = frame.to_ndarray()[0]
+            self._taken.append(samples)
+            self._num_samples += len(samples)
+
+
+def scaled(width: int, height: int, side: int) -> tuple[int, int]:
+    """Size whose shorter side is at most `side`, and whose longer is at most 4 times that.
+
+    >>> scaled(1920, 1080, 216)
+    (384, 216)
+    """
+    ratio = min(1.0, side / min(width, height), MAX_ASPECT * side / max(width, height))
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def upright(frame: Frame, rotation_degrees: int) -> Frame:
+    """Turn a picture counterclockwise, as its file asks for."""
+    return np.ascontiguousarray(np.rot90(frame, round(rotation_degrees / QUARTER_TURN_DEGREES)))
