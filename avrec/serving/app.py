@@ -27,6 +27,7 @@ from avrec.serving.service import Service, Taken
 from avrec.serving.state import SQLiteState
 from avrec.store import Workspace
 
+HEAD_NODE = "node:__internal_head__"
 logger = logging.getLogger(__name__)
 
 
@@ -37,11 +38,11 @@ class ServeArgs(BaseModel):
 
     workspace: str = Field(description="Root of the artifacts: a path or a pyarrow.fs URI.")
     version: str | None = Field(default=None, description="Of the bundle; absent: the current one.")
-    state: str = Field(description="SQLite file of live events, on a disk of the replicas' node.")
+    state: str = Field(description="SQLite file of live events, on the head node's disk.")
     keys: str = Field(description="File of hashed keys, as avrec.serving.auth makes it.")
     max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
-    num_replicas: int = Field(default=1, ge=1, description="All on the node that holds the state.")
+    num_replicas: int = Field(default=1, ge=1, description="All on the head node.")
     num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
     max_ongoing_requests: int = Field(default=100, ge=1, description="At once, for a replica.")
 
@@ -64,6 +65,8 @@ def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:
         max_ongoing_requests=args.max_ongoing_requests,
         ray_actor_options={
             "num_cpus": args.num_cpus,
+            # The state is a file of one machine; elsewhere a replica would see another one.
+            "resources": {HEAD_NODE: 0.001},
             # One request is small: threads of BLAS would only fight those of other requests.
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
         },
