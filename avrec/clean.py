@@ -106,8 +106,8 @@ def require_some(cleaned: Cleaned, read: pa.Table, items: Vocabulary) -> None:
     )
 
 
-def _some(ids: pa.ChunkedArray | pa.StringArray) -> list[str]:
-    return [_short(one) for one in ids.slice(0, 3).to_pylist()]
+def _some(ids: pa.ChunkedArray | pa.StringArray) -> str:
+    return ", ".join(_short(one) for one in ids.slice(0, 3).to_pylist())
 
 
 def _short(text: object) -> str:
