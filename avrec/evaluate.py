@@ -1,11 +1,16 @@
 """Judge ranked lists by what users took to later: full ranking, with intervals over users.
 
-A `Case` is a cut in time: histories before it, what is relevant after it. Lists are over the
-whole catalogue less the user's history. Splits of the report:
+A `Case` is a cut in time: models know what came before it, and what came after it is asked for.
+Lists are over the whole catalogue less the user's history. There are two cases:
 
-* "test": every user with something relevant.
-* "test/warm_users", "test/new_users": those with and without a history before the cut.
-* "test/cold_items": every user, but only items that nobody had taken to before the cut are
+* "test": histories end at the cut, as in a batch of lists made at that moment.
+* "test/second_half": histories go on, as in a service that sees events at once: the first half
+  of what each user took to after the cut is told, the second half is asked for.
+
+Splits of the report are, for each case, all users with something relevant, and
+
+* ".../warm_users", ".../new_users": those with and without a history, where there are both.
+* ".../cold_items": all users, but only items that nobody had taken to before the cut are
   relevant; they still have to find their place among all others.
 """
 
@@ -58,13 +63,14 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row a user with something relevant after the cut.
+    """One row a user with something relevant.
 
-    `histories` holds what each took to before it, `relevant` what they took to later and not
-    before; `counts[i]` is the number of interactions of item `i` before the cut, `at` the cut in
-    UTC microseconds.
+    `histories` holds what each is known to have taken to, `relevant` what they took to later and
+    not before; `counts[i]` is the number of interactions of item `i` before the cut, `at` the cut
+    in UTC microseconds.
     """
 
+    name: str
     users: Vocabulary
     histories: Histories
     relevant: Histories
@@ -86,21 +92,24 @@ class _Number(NamedTuple):
     interval: Interval
 
 
-def case(split: Split, items: Vocabulary) -> Case:
-    """Make the test of a split: all before `test_at` is known, what follows is relevant."""
+def cases(split: Split, items: Vocabulary) -> list[Case]:
+    """Make both cases of a split: all before `test_at` is known, what follows is relevant."""
     before = pa.concat_tables([split.train, split.rank])
     users, later = histories(split.test, items)
     past = histories(before, items, users).histories
-    relevant = _only(later, ~np.isin(_keys(later, len(items)), _keys(past, len(items))))
-    kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
+    later = _only(later, ~np.isin(_keys(later, len(items)), _keys(past, len(items))))
     rows = items.idx(before["item_id"])
-    return Case(
-        users=Vocabulary(users.id_of(kept)),
-        histories=past.take(kept),
-        relevant=relevant.take(kept),
-        counts=np.bincount(rows[rows >= 0], minlength=len(items)),
-        at=split.test_at,
-    )
+    counts = np.bincount(rows[rows >= 0], minlength=len(items))
+
+    def asking(name: str, told: Mask) -> Case:
+        known, relevant = _join(past, _only(later, told)), _only(later, ~told)
+        kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
+        some = Vocabulary(users.id_of(kept))
+        return Case(name, some, known.take(kept), relevant.take(kept), counts, split.test_at)
+
+    place = np.arange(len(later.items)) - later.offsets[later.query_of_item()]
+    first_half = 2 * place + 1 < later.lengths()[later.query_of_item()]
+    return [asking("test", np.zeros_like(first_half)), asking("test/second_half", first_half)]
 
 
 def lists_of(retrievers: Iterable[Retriever], case: Case, k: int) -> dict[str, Idx]:
@@ -156,14 +165,14 @@ def _parts(case: Case) -> Iterator[_Part]:
     everyone = np.arange(len(case.users), dtype=np.int32)
     known = case.histories.lengths() > 0
     to_cold = _only(case.relevant, case.counts[case.relevant.items] == 0)
-    for split, users, relevant in (
-        ("test", everyone, case.relevant),
-        ("test/warm_users", everyone[known], case.relevant),
-        ("test/new_users", everyone[~known], case.relevant),
-        ("test/cold_items", everyone[to_cold.lengths() > 0], to_cold),
-    ):
+    groups = [("", everyone, case.relevant)]
+    if known.any() and not known.all():
+        groups.append(("/warm_users", everyone[known], case.relevant))
+        groups.append(("/new_users", everyone[~known], case.relevant))
+    groups.append(("/cold_items", everyone[to_cold.lengths() > 0], to_cold))
+    for suffix, users, relevant in groups:
         if len(users):
-            yield _Part(split, users, relevant.take(users))
+            yield _Part(case.name + suffix, users, relevant.take(users))
 
 
 def _numbers(
@@ -210,6 +219,18 @@ def _plain(interval: Interval) -> dict[str, float | None]:
         "low": None if np.isnan(low) else low,
         "high": None if np.isnan(high) else high,
     }
+
+
+def _join(first: Histories, second: Histories) -> Histories:
+    """Put each row of `second` behind that of `first`."""
+    query = np.concatenate([first.query_of_item(), second.query_of_item()])
+    order = np.argsort(query, kind="stable")
+    return Histories(
+        offsets=first.offsets + second.offsets,
+        items=np.concatenate([first.items, second.items])[order],
+        weights=np.concatenate([first.weights, second.weights])[order],
+        at=np.concatenate([first.at, second.at])[order],
+    )
 
 
 def _cell(row: Mapping[str, float | None]) -> str:

@@ -1,12 +1,13 @@
 """The models that evaluation compares: popularity always, and whatever has been trained."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from avrec.arrays import Idx
 from avrec.embed import pool
-from avrec.evaluate import Case, lists_of
+from avrec.evaluate import Case, cases, lists_of
 from avrec.factors import Retriever
 from avrec.models import als, content, popularity, towers
 from avrec.splits import Split
@@ -21,19 +22,26 @@ LOADERS: dict[str, Callable[[Artifact, Vocabulary], Retriever]] = {
 """How each artifact that holds a retrieval model is read."""
 
 
+class Answers(NamedTuple):
+    """What every model lists for the users of one case, by the model's name."""
+
+    case: Case
+    lists: Mapping[str, Idx]
+
+
 def present(workspace: Workspace) -> list[str]:
     """Names of the retrieval models that were made."""
     return [name for name in LOADERS if workspace.has(name)]
 
 
-def lists(
-    workspace: Workspace, split: Split, items: Vocabulary, case: Case, k: int
-) -> dict[str, Idx]:
-    """First `k` of each model for every user of the case, by name.
-
-    Popularity counts all before the cut, and the seven days before it.
-    """
+def retrievers(workspace: Workspace, split: Split, items: Vocabulary) -> list[Retriever]:
+    """Popularity, of all before the cut and of its last seven days, and every trained model."""
     before = pa.concat_tables([split.train, split.rank])
-    models: list[Retriever] = [popularity.fit(before, items), popularity.recent(before, items)]
-    models += [LOADERS[name](workspace.open(name), items) for name in present(workspace)]
-    return lists_of(models, case, k)
+    trained = [LOADERS[name](workspace.open(name), items) for name in present(workspace)]
+    return [popularity.fit(before, items), popularity.recent(before, items), *trained]
+
+
+def answers(workspace: Workspace, split: Split, items: Vocabulary, k: int) -> list[Answers]:
+    """Ask every model for its first `k`, in every case of a split."""
+    models = retrievers(workspace, split, items)
+    return [Answers(case, lists_of(models, case, k)) for case in cases(split, items)]

@@ -6,10 +6,12 @@ ray job submit -- python -m jobs.evaluate --config jobs/demo.toml
 import logging
 from dataclasses import asdict
 
+import pyarrow as pa
+
 from avrec import lineup
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
-from avrec.evaluate import case, evaluate, format_table
+from avrec.evaluate import evaluate, format_table
 from avrec.schema import INTERACTIONS, ITEMS, METRICS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -31,9 +33,10 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         return
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
-    test = case(split, items)
-    lists = lineup.lists(workspace, split, items, test, max(config.evaluate.k))
-    metrics = evaluate(lists, test, config.evaluate, seed=config.seed)
+    answers = lineup.answers(workspace, split, items, max(config.evaluate.k))
+    metrics = pa.concat_tables(
+        evaluate(lists, case, config.evaluate, seed=config.seed) for case, lists in answers
+    )
     workspace.write_table("metrics", metrics, METRICS, recipe)
     logger.info("metrics\n%s", format_table(metrics))
 

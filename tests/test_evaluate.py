@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from avrec.evaluate import EvaluateConfig, case, evaluate, format_table, lists_of
+from avrec.evaluate import EvaluateConfig, cases, evaluate, format_table, lists_of
 from avrec.models import popularity
 from avrec.schema import INTERACTIONS, METRICS, conform, empty
 from avrec.splits import Split
@@ -36,6 +36,10 @@ SPLIT = split_of("ua ub va wa", "vb", "uc ua vf xa xunknown")
 """Before the cut a is played by three, b by two; then u finds c, v the new f, x arrives."""
 
 
+def at_the_cut():
+    return cases(SPLIT, ITEMS)[0]
+
+
 def value(metrics, **wanted):
     rows = [row for row in metrics.to_pylist() if wanted.items() <= row.items()]
     assert len(rows) == 1
@@ -47,7 +51,7 @@ def rows_of(*words):
 
 
 def test_case_knows_the_past_and_asks_for_what_is_new():
-    made = case(SPLIT, ITEMS)
+    made = at_the_cut()
     assert made.users.ids.to_pylist() == ["u", "v", "x"]
     assert [made.histories.row(user).tolist() for user in range(3)] == [[0, 1], [0, 1], []]
     assert [made.relevant.row(user).tolist() for user in range(3)] == [[2], [5], [0]]
@@ -55,14 +59,24 @@ def test_case_knows_the_past_and_asks_for_what_is_new():
     assert made.at == SPLIT.test_at
 
 
+def test_second_half_is_told_the_first():
+    split = split_of("ua", "", "ub uc ud ue uf vb")
+    made = cases(split, ITEMS)[1]
+    assert made.name == "test/second_half"
+    assert made.users.ids.to_pylist() == ["u", "v"]
+    assert [made.histories.row(user).tolist() for user in range(2)] == [[0, 1, 2], []]
+    assert [made.relevant.row(user).tolist() for user in range(2)] == [[3, 4, 5], [1]]
+    assert made.counts.tolist() == [1, 0, 0, 0, 0, 0]
+
+
 def test_popularity_offers_what_is_not_in_the_history():
-    lists = lists_of([popularity.fit(SPLIT.train, ITEMS)], case(SPLIT, ITEMS), 3)
+    lists = lists_of([popularity.fit(SPLIT.train, ITEMS)], at_the_cut(), 3)
     assert lists["popularity"].tolist() == [[-1, -1, -1], [-1, -1, -1], [0, 1, -1]]
 
 
 def test_each_split_counts_its_own_users():
     lists = {"mine": rows_of("dc", "fe", "ba")}
-    metrics = evaluate(lists, case(SPLIT, ITEMS), CONFIG, seed=0)
+    metrics = evaluate(lists, at_the_cut(), CONFIG, seed=0)
     assert metrics.schema == METRICS
     recall_at = {
         (split, k): value(metrics, split=split, metric="recall", k=k)
@@ -84,14 +98,14 @@ def test_each_split_counts_its_own_users():
 
 
 def test_an_empty_list_finds_nothing():
-    metrics = evaluate({"mute": rows_of("..", "..", "..")}, case(SPLIT, ITEMS), CONFIG, seed=0)
+    metrics = evaluate({"mute": rows_of("..", "..", "..")}, at_the_cut(), CONFIG, seed=0)
     assert value(metrics, split="test", metric="recall", k=2) == 0
     assert np.isnan(value(metrics, split="test", metric="novelty", k=2))
 
 
 def test_intervals_depend_on_the_seed_alone():
     lists = {"one": rows_of("dc", "fe", "ba"), "two": rows_of("cd", "ef", "ab")}
-    made = case(SPLIT, ITEMS)
+    made = at_the_cut()
     both = evaluate(lists, made, CONFIG, seed=3)
     turned = evaluate(dict(reversed(lists.items())), made, CONFIG, seed=3)
     key = [
@@ -104,15 +118,15 @@ def test_intervals_depend_on_the_seed_alone():
 
 
 def test_nothing_to_judge_is_an_empty_report():
-    nothing = case(split_of("ua", "", "ua"), ITEMS)
-    metrics = evaluate({"mine": np.empty((0, 2), np.int32)}, nothing, CONFIG, seed=0)
-    assert len(metrics) == 0
+    for nothing in cases(split_of("ua", "", "ua"), ITEMS):
+        metrics = evaluate({"mine": np.empty((0, 2), np.int32)}, nothing, CONFIG, seed=0)
+        assert len(metrics) == 0
     assert format_table(metrics) == "no user has anything relevant after the cut"
 
 
 def test_table_has_a_line_a_model():
     lists = {"one": rows_of("dc", "fe", "ba"), "other": rows_of("cd", "ef", "ab")}
-    text = format_table(evaluate(lists, case(SPLIT, ITEMS), CONFIG, seed=0))
+    text = format_table(evaluate(lists, at_the_cut(), CONFIG, seed=0))
     block = text.split("\n\n")[1].splitlines()
     assert block[0].startswith("test/warm_users: 2 users")
     assert block[1].split()[:3] == ["model", "recall@2", "ndcg@2"]

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from avrec import lineup
+from avrec.embed import pool
+from avrec.embed.pool import Content
+from avrec.evaluate import EvaluateConfig, evaluate
+from avrec.factors import Factors
+from avrec.interactions import weight_matrix
+from avrec.models import als
+from avrec.models.als import ALS, ALSConfig, fit
+from avrec.splits import Split
+from avrec.store import Recipe, Workspace
+from avrec.vocab import Vocabulary
+from tests.test_evaluate import interactions
+
+USERS = "abcdefghijklmnopqrst"
+ITEMS = Vocabulary.of([f"{row:02}" for row in range(20)])
+"""Twenty users of two tastes; each misses one item, and takes to it after the cut."""
+
+
+@pytest.fixture
+def split() -> Split:
+    missed = [f"{user}{row:02}" for row, user in enumerate(USERS)]
+    liked = [f"{u}{i:02}" for row, u in enumerate(USERS) for i in range(row % 2, 20, 2)]
+    before = interactions(" ".join(set(liked) - set(missed)), 0)
+    after = interactions(" ".join(missed), 20)
+    return Split(before, before.slice(0, 0), after, 0, 0)
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    return Workspace(str(tmp_path))
+
+
+def test_without_models_there_is_popularity(workspace, split):
+    names = [list(lists) for _, lists in lineup.answers(workspace, split, ITEMS, 3)]
+    assert names == [["popularity", "popularity_7d"]] * 2
+
+
+def test_models_that_were_made_are_compared(workspace, split, rng):
+    config = ALSConfig(dim=4)
+    weights = weight_matrix(split.train, ITEMS).weights
+    with workspace.create("als", Recipe({}, {})) as draft:
+        als.save(ALS(Factors(ITEMS, fit(weights, config, rng=rng)), config), draft)
+    with workspace.create("content", Recipe({}, {})) as draft:
+        taste = np.eye(2, dtype=np.float32)[np.arange(20) % 2]
+        pool.save(Content(ITEMS, {"sound@1": taste}), draft)
+
+    case, lists = lineup.answers(workspace, split, ITEMS, 1)[0]
+    metrics = evaluate(lists, case, EvaluateConfig(k=(1,)), seed=0).to_pylist()
+    found = {row["model"]: row["value"] for row in metrics if row["metric"] == "recall"}
+    assert found["als"] == found["content"] == 1
+    assert found["popularity"] < 0.2
