@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import settings
+from pyarrow.fs import FileSystem
 from scipy.sparse import csr_array
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -64,10 +65,11 @@ def s3_server():
 @pytest.fixture
 def s3_uri(s3_server) -> str:
     """A root that nobody else uses on an S3-compatible server."""
-    return (
-        f"s3://key:secret@avrec/{secrets.token_hex(6)}?endpoint_override=http://{s3_server}"
-        "&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    )
+    query = f"endpoint_override=http://{s3_server}&scheme=http&region=us-east-1"
+    uri = f"s3://key:secret@avrec/{secrets.token_hex(6)}?{query}&allow_bucket_creation=true"
+    filesystem, path = FileSystem.from_uri(uri)
+    filesystem.create_dir(path)
+    return uri
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from avrec.errors import InputError
 from avrec.events import EventsConfig, fingerprint, items_of, read_events, times
 from avrec.schema import EVENTS, conform
-from avrec.store import place
+from avrec.store import join, place
 
 NOON = 1_748_779_200_000_000  # 2025-06-01T12:00:00Z
 RATINGS = {"user_id": "userId", "item_id": "movieId", "at": "timestamp", "value": "rating"}
@@ -76,12 +76,9 @@ def test_a_folder_is_all_its_files_in_order_of_name(config, tmp_path):
     assert read.events["user_id"].to_pylist() == ["1", "2"]
 
 
-def test_reads_from_s3(s3_uri, shared):
-    path, _, query = s3_uri.partition("?")
-    place(s3_uri).filesystem.create_dir(place(s3_uri).path)
-    where = place(f"{path}/events.csv?{query}")
-    where.write(f"user_id,item_id,kind,at\nu,i,play,{NOON}\n".encode())
-    config = EventsConfig(uri=f"{path}/events.csv?{query}")
+def test_reads_from_s3(s3_uri):
+    config = EventsConfig(uri=join(s3_uri, "events.csv"))
+    place(config.uri).write(f"user_id,item_id,kind,at\nu,i,play,{NOON}\n".encode())
     assert read_events(config).events["user_id"].to_pylist() == ["u"]
     assert fingerprint(config)
 
