@@ -1,9 +1,8 @@
 """Train a torch network on Ray Train: batches from Ray Data, gradients averaged over workers.
 
-    root/.train/<run>-inputs/   examples-*.parquet and facts.safetensors, which the workers read
-
-Each worker streams the same windows in the same order, shuffles them alike, and takes its rows of
-each global batch, so the parameters do not depend on the number of workers but for rounding.
+Examples and what else the workers read go into the object store once. Each worker streams the
+same windows in the same order, shuffles them alike, and takes its rows of each global batch, so
+the parameters do not depend on the number of workers but for rounding.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -11,17 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 import ray.train
 import ray.train.torch
-import safetensors.numpy
 import torch
-from ray.data import DataIterator, Dataset
-from torch import distributed, nn
-from torch.distributed.nn.functional import all_gather
+from ray.data import DataIterator
+from torch import Tensor, distributed, nn
+from torch.autograd import Function
 
 from avrec.arrays import Array
-from avrec.distributed.train import RUNS, Loop, latest_files, report, train
+from avrec.distributed.train import Loop, latest_files, report, train
 from avrec.models.training import (
     ALONE,
     TRAINING,
@@ -35,10 +34,8 @@ from avrec.models.training import (
     shuffled,
     windows,
 )
-from avrec.store import Place, Workspace
+from avrec.store import Workspace
 from avrec.workers import WorkersConfig
-
-FACTS = "facts.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,42 +55,20 @@ class Run:
 def fit(
     loop: Loop, columns: Batch, facts: Mapping[str, Array], settings: Mapping[str, Any], run: Run
 ) -> Files:
-    """Stage the inputs, run `loop` on every worker, and return the files of the last epoch.
+    """Run `loop` on every worker and return the files of the last epoch.
 
-    The loop finds `inputs` and `seed` among its settings.
+    The loop finds `seed`, and `facts` behind a reference, among its settings.
     """
-    inputs = stage(run, columns, facts)
+    blocks = [_table(window) for window in windows(columns)]
     checkpoint = train(
         loop,
-        {**settings, "inputs": inputs, "seed": run.seed},
+        {**settings, "facts": ray.put(dict(facts)), "seed": run.seed},
         workers=run.workers,
         workspace=run.workspace,
         name=run.name,
-        datasets={"train": dataset(inputs)},
+        datasets={"train": ray.data.from_arrow(blocks)},
     )
     return {TRAINING: (checkpoint / TRAINING).read()}
-
-
-def stage(run: Run, columns: Batch, facts: Mapping[str, Array]) -> Place:
-    """Write what the workers read, and say where it lies."""
-    inputs = run.workspace.root / RUNS / f"{run.name}-inputs"
-    inputs.filesystem.create_dir(inputs.path, recursive=True)
-    for number, window in enumerate(windows(columns)):
-        inputs.write_table(f"examples-{number:05}.parquet", _table(window))
-    inputs.write_part(FACTS, safetensors.numpy.save(dict(facts)))
-    return inputs
-
-
-def dataset(inputs: Place) -> Dataset:
-    """Examples that `stage` wrote, in their order."""
-    return ray.data.read_parquet(
-        inputs.path, filesystem=inputs.filesystem, file_extensions=["parquet"]
-    )
-
-
-def read_facts(inputs: Place) -> dict[str, Array]:
-    """Arrays that `stage` wrote."""
-    return safetensors.numpy.load((inputs / FACTS).read())
 
 
 def learn_on_worker(
@@ -127,8 +102,27 @@ def join_crew() -> Crew:
     return Crew(
         context.get_world_rank(),
         context.get_world_size(),
-        lambda rows: torch.cat(all_gather(rows, group)),  # type: ignore[no-untyped-call]
+        lambda rows: _Join.apply(rows, group),  # type: ignore[no-untyped-call]
     )
+
+
+class _Join(Function):
+    """All workers' rows; their gradients are added up and go back to the rows' owners."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: distributed.ProcessGroup) -> Tensor:
+        ctx.group = group
+        every = [torch.empty_like(rows) for _ in range(distributed.get_world_size(group))]
+        distributed.all_gather(every, rows.contiguous(), group=group)
+        return torch.cat(every)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        total = gradient.clone()
+        distributed.all_reduce(total, group=ctx.group)
+        share = len(total) // distributed.get_world_size(ctx.group)
+        start = distributed.get_rank(ctx.group) * share
+        return total[start : start + share], None
 
 
 class _Windows:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
+import ray
 
 from avrec import lineup
 from avrec.arrays import Scores
@@ -75,7 +76,7 @@ def fit(features: Features, labels: Scores, config: RankerConfig, run: Run) -> R
 def loop(settings: Mapping[str, Any]) -> None:
     """Train as one worker."""
     config = RankerConfig(**settings["config"])
-    facts = learn.read_facts(settings["inputs"])
+    facts = ray.get(settings["facts"])
     net = ranker.build(Scale(facts["mean"], facts["deviation"]), config, settings["seed"])
     learn.learn_on_worker(
         net, lambda wrapped, _: ranker.soft_label_loss(wrapped), config, settings["seed"]

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import ray
 
 from avrec.distributed import learn
 from avrec.distributed.learn import Run
@@ -32,7 +33,7 @@ def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) 
 def loop(settings: Mapping[str, Any]) -> None:
     """Train as one worker."""
     config, seed = TowersConfig(**settings["config"]), settings["seed"]
-    known = _unpack(learn.read_facts(settings["inputs"]))
+    known = _unpack(ray.get(settings["facts"]))
     net = towers.build(known, config, seed)
     learn.learn_on_worker(
         net, lambda wrapped, crew: in_batch_loss(wrapped, known, config, seed, crew), config, seed

@@ -32,7 +32,7 @@ class TowersConfig:
     """Heads of the attention over the history; divides `dim`."""
     history_length: int = 30
     """Latest items of a history that the user tower reads."""
-    id_dropout: float = 0.3
+    id_dropout: float = 0.5
     """Share of the items that a batch knows by their content alone, so that content can carry
     the items that have no history."""
     temperature: float = 0.1
@@ -41,7 +41,7 @@ class TowersConfig:
     """Passes over the examples."""
     batch_size: int = 256
     """Examples of a global batch; all of their items are one another's negatives."""
-    learning_rate: float = 0.003
+    learning_rate: float = 0.002
     """Step size of AdamW."""
     weight_decay: float = 0.01
     """Decoupled L2 penalty of AdamW."""

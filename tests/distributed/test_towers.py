@@ -26,11 +26,16 @@ def train(world, folder, run, num_workers):
         world.histories,
         world.content,
         CONFIG,
-        Run(Workspace(str(folder)), run, WorkersConfig(num_workers=num_workers), seed=3),
+        Run(
+            Workspace(str(folder)),
+            run,
+            WorkersConfig(num_workers=num_workers, num_cpus=0.5),
+            seed=3,
+        ),
     )
 
 
-def test_two_workers_end_where_one_process_does_even_if_one_is_killed(
+def test_two_workers_end_where_one_process_does_although_one_is_killed(
     local_ray, world, tmp_path, monkeypatch
 ):
     died = tmp_path / "died"
@@ -54,16 +59,13 @@ def test_two_workers_end_where_one_process_does_even_if_one_is_killed(
     alone = towers.fit(world.histories, world.content, CONFIG, seed=3)
     pair = train(world, tmp_path, "towers-killed", num_workers=2)
     assert died.exists()
-    np.testing.assert_allclose(pair.items.vectors, alone.items.vectors, atol=1e-3)
+    np.testing.assert_allclose(pair.items.vectors, alone.items.vectors, atol=2e-5)
     np.testing.assert_allclose(
-        pair.user_vectors(world.histories), alone.user_vectors(world.histories), atol=1e-3
+        pair.user_vectors(world.histories), alone.user_vectors(world.histories), atol=2e-5
     )
 
-
-def test_a_finished_run_is_not_trained_again(local_ray, world, tmp_path):
-    first = train(world, tmp_path, "towers-once", num_workers=1)
-    again = train(world, tmp_path, "towers-once", num_workers=1)
-    np.testing.assert_array_equal(first.items.vectors, again.items.vectors)
+    again = train(world, tmp_path, "towers-killed", num_workers=1)  # finished: nothing to train
+    np.testing.assert_array_equal(again.items.vectors, pair.items.vectors)
 
 
 def test_nothing_to_train_on_is_said(world, tmp_path):

@@ -11,24 +11,15 @@ from avrec.models.features import DENSE, FIELDS, Features
 from avrec.models.ranker import RankerConfig, Scale
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
+from tests.models.worlds import shares
 
 CONFIG = RankerConfig(epochs=6, batch_size=128, learning_rate=0.01)
 ITEMS = Vocabulary.of(["a", "b"])
 
 
-def planted(rng, num_rows=3000):
-    """Shares follow one dense feature, and whether tag and favourite tag are of one parity."""
-    dense = rng.normal(size=(num_rows, len(DENSE))).astype(np.float32)
-    sizes = np.array(list(FIELDS.values()))
-    fields = rng.integers(0, np.minimum(sizes, 6), (num_rows, len(sizes))).astype(np.int32)
-    tag, favourite = (fields[:, list(FIELDS).index(name)] for name in ("tag", "favourite_tag"))
-    agree = np.where(tag % 2 == favourite % 2, 1.5, -1.5)
-    return Features(dense, fields), 1 / (1 + np.exp(-dense[:, 0] - agree)).astype(np.float32)
-
-
 @pytest.fixture(scope="module")
 def examples():
-    return planted(np.random.default_rng(5))
+    return shares(np.random.default_rng(5))
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +28,11 @@ def model(examples):
 
 
 def test_finds_what_dense_features_and_pairs_of_fields_say(model):
-    features, shares = planted(np.random.default_rng(6), 800)
+    features, truth = shares(np.random.default_rng(6), 800)
     scores = model.score(features)
     assert scores.dtype == np.float32
     assert ((scores >= 0) & (scores <= 1)).all()
-    assert np.corrcoef(scores, shares)[0, 1] > 0.9
+    assert np.corrcoef(scores, truth)[0, 1] > 0.9
 
 
 def test_logit_is_linear_part_plus_pairs_plus_network(examples):

@@ -3,10 +3,11 @@
 from typing import NamedTuple
 
 import numpy as np
-from avrec.embed.pool import Content
 
 from avrec.arrays import unit
+from avrec.embed.pool import Content
 from avrec.interactions import Histories
+from avrec.models.features import DENSE, FIELDS, Features
 from avrec.vocab import Vocabulary
 
 HOUR = 3_600_000_000
@@ -48,3 +49,13 @@ def cut(histories: Histories, keep: int) -> Histories:
     """First `keep` items of every row."""
     moments = np.full(len(histories), keep * HOUR)
     return histories.as_of(np.arange(len(histories)), moments)
+
+
+def shares(rng, num_rows=3000):
+    """Shares follow one dense feature, and whether tag and favourite tag are of one parity."""
+    dense = rng.normal(size=(num_rows, len(DENSE))).astype(np.float32)
+    sizes = np.array(list(FIELDS.values()))
+    fields = rng.integers(0, np.minimum(sizes, 6), (num_rows, len(sizes))).astype(np.int32)
+    tag, favourite = (fields[:, list(FIELDS).index(name)] for name in ("tag", "favourite_tag"))
+    agree = np.where(tag % 2 == favourite % 2, 1.5, -1.5)
+    return Features(dense, fields), 1 / (1 + np.exp(-dense[:, 0] - agree)).astype(np.float32)
