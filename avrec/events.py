@@ -19,9 +19,8 @@ from pyarrow import csv
 from pyarrow import fs as pafs
 
 from avrec.errors import InputError
-from avrec.schema import DROPPED, EVENT_KINDS, EVENTS, ITEMS, TIME, conform
+from avrec.schema import DROPPED, EVENT_KINDS, EVENTS, TIME
 from avrec.store import Place, place
-from avrec.vocab import Vocabulary
 
 IDS = ("event_id", "user_id", "item_id", "kind", "request_id")
 NUMBERS = ("position_seconds", "value")
@@ -39,13 +38,11 @@ class EventsConfig:
     """Where events are and what its columns are called."""
 
     uri: str = ""
-    """A file or folder of `.parquet`, `.csv`, `.csv.gz`, `.jsonl` or `.jsonl.gz`."""
+    """A file or folder of `.parquet`, `.csv`, `.tsv` or `.jsonl`, the last three also `.gz`."""
     columns: dict[str, str] = field(default_factory=dict)
     """The file's name for a column of EVENTS, where it is another one: `user_id = "userId"`."""
     kind: str = ""
     """Kind of every event, for a file that has no such column: `rate` for a file of ratings."""
-    items_from_events: bool = False
-    """Whether to take the catalogue from the events where there is none; for files of ratings."""
 
     def __post_init__(self) -> None:
         unknown = sorted(self.columns.keys() - set(EVENTS.names))
@@ -87,13 +84,6 @@ def fingerprint(config: EventsConfig) -> str:
     found = [file.filesystem.get_file_info(file.path) for file in _files(config.uri)]
     text = json.dumps([[f.path, f.size, f.mtime_ns] for f in found])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def items_of(events: pa.Table) -> pa.Table:
-    """Make a catalogue, ITEMS, of the ids that events name; an id is its item's title."""
-    ids = events["item_id"].drop_null()
-    ids = Vocabulary.of(ids.filter(pc.not_equal(ids, ""))).ids
-    return conform(pa.table({"item_id": ids, "title": ids}), ITEMS)
 
 
 def _files(uri: str) -> list[Place]:
@@ -145,7 +135,11 @@ def _read_csv(where: Place, wanted: Mapping[str, str]) -> tuple[pa.Table, list[s
     with where.filesystem.open_input_stream(where.path) as source:
         table = csv.read_csv(
             source,
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=skip),
+            parse_options=csv.ParseOptions(
+                delimiter="\t" if ".tsv" in where.path.lower() else ",",
+                newlines_in_values=True,
+                invalid_row_handler=skip,
+            ),
             convert_options=csv.ConvertOptions(
                 column_types={wanted[name]: pa.string() for name in (*IDS, *NUMBERS)},
                 null_values=["", "null", "NULL"],
@@ -183,6 +177,7 @@ Reader = Callable[[Place, Mapping[str, str]], tuple[pa.Table, list[str]]]
 READERS: Mapping[str, Reader] = {
     ".parquet": _read_parquet,
     ".csv": _read_csv,
+    ".tsv": _read_csv,
     ".jsonl": _read_json_lines,
     ".ndjson": _read_json_lines,
 }

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -34,6 +35,7 @@ from avrec.schema import conform
 
 FORMAT = 1
 CURRENT, MANIFEST = "current.json", "manifest.json"
+CREDENTIALS = re.compile(rb"://[^/@\s\"]+@")
 
 
 class Part(NamedTuple):
@@ -265,10 +267,13 @@ class Workspace:
     def recipe(
         self, config: object, *names: str, outside: Mapping[str, str] | None = None
     ) -> Recipe:
-        """State a recipe: a config dataclass, artifacts by name, fingerprints of outside files."""
+        """State a recipe: a config dataclass, artifacts by name, fingerprints of outside files.
+
+        Credentials in URIs are left out, for a manifest holds the recipe.
+        """
         inputs = {name: self.open(name).version for name in names}
         values = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
-        plain = json.loads(_to_json(values))
+        plain = json.loads(CREDENTIALS.sub(b"://", _to_json(values)))
         return Recipe({"value": plain}, inputs | dict(outside or {}))
 
     def create(self, name: str, recipe: Recipe) -> Draft:

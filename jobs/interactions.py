@@ -13,7 +13,7 @@ from avrec import log
 from avrec.clean import clean, require_some
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
-from avrec.events import fingerprint, items_of, read_events
+from avrec.events import fingerprint, read_events
 from avrec.feedback import to_interactions
 from avrec.schema import DROPPED, EVENTS, INTERACTIONS, ITEMS, MEDIA
 from avrec.store import Workspace
@@ -24,27 +24,8 @@ logger = logging.getLogger(__name__)
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `events` with `events_dropped`, then `interactions`, each unless up to date."""
-    outside = {"events": fingerprint(config.events)}
-    if config.events.items_from_events:
-        recipe = workspace.recipe(config.events, outside=outside)
-        if not workspace.has("items", recipe) or not workspace.has("media"):
-            items = items_of(read_events(config.events).events)
-            workspace.write_table("media", MEDIA.empty_table(), MEDIA, recipe)
-            workspace.write_table("items", items, ITEMS, recipe)
-    settings = {"events": asdict(config.events), "clean": asdict(config.clean)}
-    recipe = workspace.recipe(settings, "items", "media", outside=outside)
     durations = workspace.read_table("media", MEDIA).select(["item_id", "duration_seconds"])
-    if not (workspace.has("events_dropped", recipe) and workspace.has("events", recipe)):
-        items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
-        read = read_events(config.events)
-        cleaned = clean(read.events, items, durations, config.clean, now=time.time_ns() // 1000)
-        dropped = pa.concat_tables([read.dropped, cleaned.dropped])
-        logger.info("events kept=%d", len(cleaned.events))
-        for row in dropped.to_pylist():
-            logger.warning("events dropped %s", log.pairs(**row))
-        require_some(cleaned, read.events, items)
-        workspace.write_table("events_dropped", dropped, DROPPED, recipe)
-        workspace.write_table("events", cleaned.events, EVENTS, recipe)
+    _write_events(config, workspace, durations)
     recipe = workspace.recipe(config.feedback, "events", "media")
     if workspace.has("interactions", recipe):
         logger.info("up to date")
@@ -52,6 +33,24 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     table = to_interactions(workspace.read_table("events", EVENTS), durations, config.feedback)
     workspace.write_table("interactions", table, INTERACTIONS, recipe)
     logger.info("interactions %s", log.pairs(rows=len(table)))
+
+
+def _write_events(config: RunConfig, workspace: Workspace, durations: pa.Table) -> None:
+    outside = {"events": fingerprint(config.events)}
+    settings = {"events": asdict(config.events), "clean": asdict(config.clean)}
+    recipe = workspace.recipe(settings, "items", "media", outside=outside)
+    if workspace.has("events_dropped", recipe) and workspace.has("events", recipe):
+        return
+    items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
+    read = read_events(config.events)
+    cleaned = clean(read.events, items, durations, config.clean, now=time.time_ns() // 1000)
+    dropped = pa.concat_tables([read.dropped, cleaned.dropped])
+    logger.info("events kept=%d", len(cleaned.events))
+    for row in dropped.to_pylist():
+        logger.warning("events dropped %s", log.pairs(**row))
+    require_some(cleaned, read.events, items)
+    workspace.write_table("events_dropped", dropped, DROPPED, recipe)
+    workspace.write_table("events", cleaned.events, EVENTS, recipe)
 
 
 if __name__ == "__main__":

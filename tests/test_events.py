@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.errors import InputError
-from avrec.events import EventsConfig, fingerprint, items_of, read_events, times
+from avrec.events import EventsConfig, fingerprint, read_events, times
 from avrec.schema import EVENTS, conform
 from avrec.store import join, place
 
@@ -33,9 +33,10 @@ def micros(column: pa.ChunkedArray) -> list[int | None]:
     return column.cast(pa.int64()).to_pylist()
 
 
-@pytest.mark.parametrize("name", ["ratings.csv", "ratings.csv.gz"])
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.csv.gz", "ratings.tsv"])
 def test_ratings_under_their_own_names(config, name):
     text = "userId,movieId,rating,timestamp\n7,031,4.5,1748779200\n8,31,,1748779201\n"
+    text = text.replace(",", "\t") if name.endswith("tsv") else text
     read = read_events(config(name, text, columns=RATINGS, kind="rate"))
     assert read.dropped.num_rows == 0
     events = conform(read.events, EVENTS)
@@ -187,15 +188,6 @@ def test_config_refuses_unknown_names():
         EventsConfig(columns={"user": "userId"})
     with pytest.raises(ValueError, match="got 'watch'"):
         EventsConfig(kind="watch")
-
-
-def test_catalogue_of_the_events(config):
-    text = "user_id,item_id,kind,at\nu,b,play,0\nu,a,play,0\nu,b,play,0\nu,,play,0\n"
-    items = items_of(read_events(config("events.csv", text)).events)
-    assert items.select(["item_id", "title"]).to_pydict() == {
-        "item_id": ["a", "b"],
-        "title": ["a", "b"],
-    }
 
 
 def test_fingerprint_follows_the_file(config, tmp_path):

@@ -95,20 +95,5 @@ def test_events_of_another_catalogue_leave_everything_as_it_was(run, tmp_path):
 def test_without_a_catalogue_says_so(tmp_path):
     (tmp_path / "events.csv").write_text("user_id,item_id,kind,at\nu,i,like,1\n")
     config = RunConfig(events=EventsConfig(uri=str(tmp_path / "events.csv")))
-    with pytest.raises(ArtifactError, match="no finished 'items'"):
+    with pytest.raises(ArtifactError, match=r"no finished 'media' in .*; run the job"):
         interactions.run(config, Workspace(str(tmp_path / "workspace")))
-
-
-def test_ratings_alone_can_be_the_catalogue(tmp_path):
-    (tmp_path / "ratings.csv").write_text("u,m,r,t\n1,b,5,1000000000\n1,a,1,1000000001\n")
-    workspace = Workspace(str(tmp_path / "workspace"))
-    events = EventsConfig(
-        uri=str(tmp_path / "ratings.csv"),
-        columns={"user_id": "u", "item_id": "m", "value": "r", "at": "t"},
-        kind="rate",
-        items_from_events=True,
-    )
-    for _ in range(2):
-        interactions.run(RunConfig(events=events), workspace)
-    assert workspace.read_table("items", ITEMS)["item_id"].to_pylist() == ["a", "b"]
-    assert workspace.read_table("interactions", INTERACTIONS)["item_id"].to_pylist() == ["b"]

@@ -121,6 +121,14 @@ def test_recipe_changes_with_the_version_of_an_input(workspace):
     assert len(keys) == 2
 
 
+def test_manifest_holds_no_credentials(workspace):
+    recipe = workspace.recipe({"uri": "s3://key:s%2Fcret@bucket/x", "mail": "a@b"})
+    workspace.write_table("metrics", ROWS, METRICS, recipe)
+    written = workspace.open("metrics").manifest["config"]["value"]
+    assert written == {"uri": "s3://bucket/x", "mail": "a@b"}
+    assert workspace.has("metrics", recipe)
+
+
 def test_absent(workspace):
     with pytest.raises(ArtifactError, match=r"no finished 'als' in .*; run the job"):
         workspace.open("als")
