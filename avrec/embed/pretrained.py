@@ -3,6 +3,7 @@
 from typing import Any
 
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 
 from avrec.embed.encoder import Encoder, EncoderConfig
 from avrec.embed.image_models import ImageModel
@@ -24,6 +25,8 @@ CLASSES: dict[str, type[Encoder[Any]]] = {
     "clap": Clap,
     "sentence_model": SentenceModel,
 }
+UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError)
+"""What transformers raises over a folder that is not what it should be."""
 
 
 def load(config: EncoderConfig) -> Encoder[Any]:
@@ -36,6 +39,6 @@ def load(config: EncoderConfig) -> Encoder[Any]:
     make: Any = CLASSES[config.kind]
     try:
         return make(Source(config.model, config.revision, config.batch_size, config.device))
-    except (OSError, ValueError, KeyError) as error:
+    except UNLOADABLE as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         raise InputError(f"cannot load {config.model!r} as {config.kind}: {lines[0]}") from error

@@ -19,7 +19,7 @@ class SentenceModel:
     modality: Literal["text"] = "text"
 
     def __init__(self, source: Source) -> None:
-        self.model = source.model_from(transformers.AutoModel)
+        self.model = source.model_from(transformers.AutoModel, optional=("pooler.",))
         self.name, self.revision = source.name, source.revision_of(self.model)
         self.batch_size, self.device = source.batch_size, source.device
         self.dim = self.model.config.hidden_size

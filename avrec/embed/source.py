@@ -13,6 +13,7 @@ from typing import Any
 from transformers.utils import cached_file
 
 from avrec.embed.weights import digest
+from avrec.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,22 @@ class Source:
             "trust_remote_code": False,
         }
 
-    def model_from(self, kind: Any) -> Any:
-        """Load weights into a transformers class, ready to run on the device."""
-        model = kind.from_pretrained(**self.place, use_safetensors=True)
-        return model.eval().requires_grad_(requires_grad=False).to(self.device)
+    def model_from(self, kind: Any, optional: tuple[str, ...] = ()) -> Any:
+        """Load weights into a transformers class, as float32, ready to run on the device.
+
+        Raises:
+            InputError: the model lacks weights of that class, but for those whose name begins as
+                `optional` says.
+        """
+        model, report = kind.from_pretrained(
+            **self.place, use_safetensors=True, output_loading_info=True
+        )
+        missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(optional)]
+        if missing:
+            raise InputError(
+                f"{self.model!r} is no {kind.__name__}: it has no weights {missing[0]!r}"
+            )
+        return model.eval().requires_grad_(requires_grad=False).float().to(self.device)
 
     def revision_of(self, model: Any) -> str:
         """Commit of a hub model, digest of a folder."""

@@ -1,0 +1,91 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from avrec.catalogue import merge
+from avrec.config import RunConfig
+from avrec.distributed.probe import probe_all
+from avrec.embed import pool
+from avrec.embed.encoder import EmbedConfig
+from avrec.media.files import MediaConfig, expand
+from avrec.schema import EMBED_ERRORS, EMBEDDINGS, ITEMS, MEDIA
+from avrec.store import Workspace
+from avrec.vocab import Vocabulary
+from jobs import embed, probe
+from tests.media.clips import tone, write_clip, write_sound
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clips")
+    for number in range(3):
+        write_clip(root / f"clip{number}.mp4", seconds=1 + number)
+    write_sound(root / "low.wav", tone(1, 110))
+    write_sound(root / "high.wav", tone(1, 1760))
+    (root / "page.mp4").write_bytes(b"<html>")
+    return root
+
+
+def run_both(folder, root, num_actors):
+    config = RunConfig(
+        media=MediaConfig(inputs=(str(folder),), num_actors=num_actors),
+        embed=EmbedConfig(segment_seconds=1, num_actors=num_actors, files_per_batch=2),
+    )
+    workspace = Workspace(str(root))
+    probe.run(config, workspace)
+    embed.run(config, workspace)
+    return config, workspace
+
+
+def test_every_file_ends_as_a_vector_or_an_error(local_ray, folder, tmp_path):
+    config, workspace = run_both(folder, tmp_path, num_actors=1)
+    items = workspace.read_table("items", ITEMS)
+    vectors = workspace.read_table("embeddings", EMBEDDINGS)
+    errors = workspace.read_table("embed_errors", EMBED_ERRORS)
+    assert errors["item_id"].to_pylist() == ["page.mp4"]
+    assert errors["error"][0].as_py().startswith("not_media: ")
+    assert set(vectors["item_id"].to_pylist()) == set(items["item_id"].to_pylist()) - {"page.mp4"}
+    segments = pa.compute.sum(pa.compute.equal(vectors["encoder"], "picture_moments@1")).as_py()
+    assert segments == 1 + 2 + 3
+    content = pool.load(workspace.open("content"), Vocabulary.of(items["item_id"]))
+    assert content.joined().any(axis=1).sum() == 5
+    version = workspace.open("embeddings").version
+    probe.run(config, workspace)
+    embed.run(config, workspace)
+    assert workspace.open("embeddings").version == version
+
+
+def test_the_number_of_actors_changes_nothing(local_ray, folder, tmp_path):
+    tables = []
+    for num_actors in (1, 2):
+        _, workspace = run_both(folder, tmp_path / str(num_actors), num_actors)
+        tables.append(workspace.read_table("embeddings", EMBEDDINGS))
+    one, two = (table.sort_by([(name, "ascending") for name in KEYS]) for table in tables)
+    assert one.select(KEYS).equals(two.select(KEYS))
+    for left, right in zip(one["vector"].to_pylist(), two["vector"].to_pylist(), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+KEYS = ["item_id", "encoder", "start_seconds"]
+
+
+def test_words_of_items_without_media_are_embedded(local_ray, tmp_path):
+    (tmp_path / "items.csv").write_text("item_id,title\n1,Red song\n2,Blue film\n")
+    config = RunConfig(media=MediaConfig(items=str(tmp_path / "items.csv")))
+    workspace = Workspace(str(tmp_path / "ws"))
+    probe.run(config, workspace)
+    embed.run(config, workspace)
+    vectors = workspace.read_table("embeddings", EMBEDDINGS)
+    assert vectors["encoder"].unique().to_pylist() == ["word_hashes@1"]
+    assert len(workspace.read_table("media", MEDIA)) == 0
+
+
+def test_a_changed_file_is_probed_again(local_ray, tmp_path):
+    write_sound(tmp_path / "a.wav", tone(1))
+    config = MediaConfig(inputs=(str(tmp_path),))
+    first = merge(None, probe_all(expand(config.inputs).files, config)).media
+    write_sound(tmp_path / "a.wav", tone(2))
+    second = merge(None, probe_all(expand(config.inputs).files, config)).media
+    durations = [table["duration_seconds"][0].as_py() for table in (first, second)]
+    assert durations == [pytest.approx(1), pytest.approx(2)]
+    assert first["sha256"] != second["sha256"]

@@ -1,0 +1,111 @@
+"""Tiny models of the real classes with random weights: they load and run, and mean nothing."""
+
+import json
+from pathlib import Path
+
+import torch
+import transformers
+
+
+def _saved(model, folder: Path, **files) -> Path:
+    model.save_pretrained(folder)
+    for name, content in files.items():
+        (folder / f"{name}.json").write_text(json.dumps(content))
+    return folder
+
+
+def clip(folder):
+    towers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    vision = towers | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    vision |= {"projection_dim": 12}
+    text = towers | {"num_attention_heads": 2, "vocab_size": 50, "max_position_embeddings": 8}
+    config = transformers.CLIPConfig(vision_config=vision, text_config=text, projection_dim=12)
+    preparation = {
+        "size": {"shortest_edge": 32},
+        "crop_size": {"height": 32, "width": 32},
+        "do_center_crop": True,
+        "resample": 3,
+        "image_mean": [0.48, 0.46, 0.41],
+        "image_std": [0.27, 0.26, 0.28],
+    }
+    return _saved(transformers.CLIPModel(config), folder, preprocessor_config=preparation)
+
+
+def siglip(folder):
+    towers = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    vision = towers | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    text = towers | {"num_attention_heads": 2, "vocab_size": 50, "max_position_embeddings": 8}
+    config = transformers.SiglipConfig(vision_config=vision, text_config=text)
+    preparation = {"size": {"height": 32, "width": 32}}
+    return _saved(transformers.SiglipModel(config), folder, preprocessor_config=preparation)
+
+
+def whisper(folder):
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 16, "num_mel_bins": 80}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    wide = {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 60}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+    config = transformers.WhisperConfig(**sizes, **heads, **wide, **ids)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
+    return _saved(transformers.WhisperModel(config), folder)
+
+
+def ast(folder):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.ASTConfig(**sizes, intermediate_size=16, max_length=128)
+    transformers.ASTFeatureExtractor(max_length=128).save_pretrained(folder)
+    return _saved(transformers.ASTModel(config), folder)
+
+
+def clap(folder):
+    sizes = {"patch_embeds_hidden_size": 8, "hidden_size": 64, "depths": [1, 1, 1, 1]}
+    heads = {"num_attention_heads": [1, 1, 2, 2], "num_hidden_layers": 4}
+    config = transformers.ClapAudioConfig(**sizes, **heads, projection_dim=12)
+    transformers.ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
+    return _saved(transformers.ClapAudioModelWithProjection(config), folder)
+
+
+def spectrogram_classifier(folder):
+    config = transformers.MobileNetV1Config(
+        num_channels=1, depth_multiplier=0.25, min_depth=8, num_labels=3, initializer_range=0.5
+    )
+    frontend = {
+        "sample_rate": 16000,
+        "stft_window_seconds": 0.025,
+        "stft_hop_seconds": 0.01,
+        "fft": 512,
+        "mel_bands": 64,
+        "mel_min_hz": 125.0,
+        "mel_max_hz": 7500.0,
+        "log_offset": 0.001,
+        "patch_frames": 96,
+        "patch_hop_frames": 48,
+    }
+    model = transformers.MobileNetV1ForImageClassification(config)
+    return _saved(model, folder, yamnet_frontend=frontend)
+
+
+def bert(folder):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "song", "film"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(**sizes, intermediate_size=16, vocab_size=len(words))
+    return _saved(transformers.BertModel(config), folder)
+
+
+KIND_OF = {
+    clip: "image_model",
+    siglip: "image_model",
+    whisper: "whisper",
+    ast: "spectrogram_transformer",
+    clap: "clap",
+    spectrogram_classifier: "spectrogram_classifier",
+    bert: "sentence_model",
+}
+
+
+def make(build, folder: Path) -> Path:
+    torch.manual_seed(0)
+    return build(folder)
