@@ -22,14 +22,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Idx, Mask, Offsets
+from avrec.arrays import Idx, Mask, Offsets, Values
 from avrec.factors import Retriever
 from avrec.index import top_k
 from avrec.interactions import Histories, histories
 from avrec.metrics import (
     Counts,
     Hits,
-    Interval,
     bootstrap,
     coverage,
     hit_rate,
@@ -42,6 +41,7 @@ from avrec.schema import METRICS
 from avrec.splits import Split
 from avrec.vocab import Vocabulary
 
+BASELINE = "popularity"
 RELEVANCE = {"recall": recall, "ndcg": ndcg, "mrr": mrr, "hit_rate": hit_rate}
 
 
@@ -86,12 +86,6 @@ class _Part(NamedTuple):
     relevant: Histories
 
 
-class _Number(NamedTuple):
-    metric: str
-    k: int
-    interval: Interval
-
-
 def cases(split: Split, items: Vocabulary) -> list[Case]:
     """Make both cases of a split: all before `test_at` is known, what follows is relevant."""
     before = pa.concat_tables([split.train, split.rank])
@@ -127,15 +121,18 @@ def evaluate(
 ) -> pa.Table:
     """Report METRICS of lists by model name, each of shape (num_users, max k), padded with -1.
 
-    A split without users has no rows. The same users are resampled for every model.
+    A split without users has no rows. The same users are resampled for every model. Where
+    "popularity" is among the models, the others' `recall_gain` and `ndcg_gain` are their recall
+    and ndcg less those of popularity, user by user.
     """
     rows = [
-        {"model": model, "split": part.split, "metric": number.metric, "k": number.k}
-        | _plain(number.interval)
+        {"model": model, "split": part.split, "metric": metric, "k": k}
+        | _plain(values, config, seed)
         | {"num_users": len(part.users)}
         for part in _parts(case)
-        for model, ranked in lists.items()
-        for number in _numbers(ranked[part.users], part, case.counts, config, seed)
+        for model in lists
+        for k in config.k
+        for metric, values in _compared(lists, model, part, case.counts, k).items()
     ]
     return pa.Table.from_pylist(rows, schema=METRICS)
 
@@ -161,6 +158,12 @@ def format_table(metrics: pa.Table, k: int | None = None) -> str:
     )
 
 
+def summary(metrics: pa.Table) -> pa.Table:
+    """METRICS of all users and of cold items, at the cut only."""
+    wanted = pa.array(["test", "test/cold_items"])
+    return metrics.filter(pc.is_in(metrics["split"], value_set=wanted))
+
+
 def _parts(case: Case) -> Iterator[_Part]:
     everyone = np.arange(len(case.users), dtype=np.int32)
     known = case.histories.lengths() > 0
@@ -175,18 +178,23 @@ def _parts(case: Case) -> Iterator[_Part]:
             yield _Part(case.name + suffix, users, relevant.take(users))
 
 
-def _numbers(
-    ranked: Idx, part: _Part, counts: Counts, config: EvaluateConfig, seed: int
-) -> Iterator[_Number]:
+def _compared(
+    lists: Mapping[str, Idx], model: str, part: _Part, counts: Counts, k: int
+) -> dict[str, Values]:
+    """Values of a model, and how far it is above the baseline."""
+    values = _values(lists[model][part.users], part, counts, k)
+    if model != BASELINE and BASELINE in lists:
+        base = _values(lists[BASELINE][part.users], part, counts, k)
+        values |= {f"{name}_gain": values[name] - base[name] for name in ("recall", "ndcg")}
+    return values
+
+
+def _values(ranked: Idx, part: _Part, counts: Counts, k: int) -> dict[str, Values]:
+    """Each metric's values, one a user; coverage is one number for all."""
     hits, num_relevant = _hits(ranked, part.relevant, len(counts)), part.relevant.lengths()
-    for k in config.k:
-        values = {name: metric(hits, num_relevant, k) for name, metric in RELEVANCE.items()}
-        values["novelty"] = novelty(ranked, counts, k)
-        for name, of_users in values.items():
-            rng = np.random.default_rng(seed)
-            yield _Number(name, k, bootstrap(of_users, rng, config.bootstrap_samples))
-        every = np.ones(len(counts), bool)
-        yield _Number("coverage", k, Interval(coverage(ranked, every, k), np.nan, np.nan))
+    values = {name: metric(hits, num_relevant, k) for name, metric in RELEVANCE.items()}
+    share = coverage(ranked, np.ones(len(counts), bool), k)
+    return values | {"novelty": novelty(ranked, counts, k), "coverage": np.array(share)}
 
 
 def _hits(ranked: Idx, relevant: Histories, num_items: int) -> Hits:
@@ -211,14 +219,12 @@ def _only(rows: Histories, entries: Mask) -> Histories:
     )
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
-    """An interval as columns; without bounds they are null."""
-    value, low, high = interval
-    return {
-        "value": value,
-        "low": None if np.isnan(low) else low,
-        "high": None if np.isnan(high) else high,
-    }
+def _plain(values: Values, config: EvaluateConfig, seed: int) -> dict[str, float | None]:
+    """Mean and bounds as columns; one number for all users has no bounds."""
+    if not values.ndim:
+        return {"value": float(values), "low": None, "high": None}
+    mean, low, high = bootstrap(values, np.random.default_rng(seed), config.bootstrap_samples)
+    return {"value": mean, "low": low, "high": high}
 
 
 def _join(first: Histories, second: Histories) -> Histories:
@@ -239,9 +245,11 @@ def _cell(row: Mapping[str, float | None]) -> str:
 
 
 def _grid(models: Mapping[str, Mapping[str, str]], k: int) -> str:
-    metrics = list(next(iter(models.values())))
+    metrics = list(dict.fromkeys(metric for row in models.values() for metric in row))
     cells = [["model", *(f"{metric}@{k}" for metric in metrics)]]
-    cells += [[model, *(row[metric] for metric in metrics)] for model, row in models.items()]
+    cells += [
+        [model, *(row.get(metric, "") for metric in metrics)] for model, row in models.items()
+    ]
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     return "\n".join(
         "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()

@@ -97,6 +97,15 @@ def test_each_split_counts_its_own_users():
     assert value(metrics, split="test", metric="coverage", k=1) == 3 / 6
 
 
+def test_gain_is_the_difference_to_popularity_user_by_user():
+    lists = {"popularity": rows_of("cd", "ed", "ed"), "mine": rows_of("cd", "fd", "ed")}
+    metrics = evaluate(lists, at_the_cut(), CONFIG, seed=0).to_pylist()
+    gains = [r for r in metrics if r["metric"] == "recall_gain" and r["k"] == 1]
+    assert {row["model"] for row in gains} == {"mine"}
+    assert gains[0]["value"] == pytest.approx(1 / 3)
+    assert gains[0]["low"] >= 0
+
+
 def test_an_empty_list_finds_nothing():
     metrics = evaluate({"mute": rows_of("..", "..", "..")}, at_the_cut(), CONFIG, seed=0)
     assert value(metrics, split="test", metric="recall", k=2) == 0

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from avrec import lineup
@@ -9,6 +10,9 @@ from avrec.factors import Factors
 from avrec.interactions import weight_matrix
 from avrec.models import als
 from avrec.models.als import ALS, ALSConfig, fit
+from avrec.recommend import RecommendConfig
+from avrec.schema import ITEMS as ITEMS_SCHEMA
+from avrec.schema import MEDIA, empty
 from avrec.splits import Split
 from avrec.store import Recipe, Workspace
 from avrec.vocab import Vocabulary
@@ -30,12 +34,16 @@ def split() -> Split:
 
 @pytest.fixture
 def workspace(tmp_path) -> Workspace:
-    return Workspace(str(tmp_path))
+    made = Workspace(str(tmp_path))
+    items = pa.table({"item_id": ITEMS.ids, "title": ITEMS.ids})
+    made.write_table("items", items, ITEMS_SCHEMA, Recipe({}, {}))
+    made.write_table("media", empty(MEDIA), MEDIA, Recipe({}, {}))
+    return made
 
 
 def test_without_models_there_is_popularity(workspace, split):
-    names = [list(lists) for _, lists in lineup.answers(workspace, split, ITEMS, 3)]
-    assert names == [["popularity", "popularity_7d"]] * 2
+    asked = lineup.answers(workspace, split, RecommendConfig(), 3)
+    assert [set(lists) for _, lists in asked] == [{"popularity", "popularity_7d", "fused"}] * 2
 
 
 def test_models_that_were_made_are_compared(workspace, split, rng):
@@ -47,8 +55,8 @@ def test_models_that_were_made_are_compared(workspace, split, rng):
         taste = np.eye(2, dtype=np.float32)[np.arange(20) % 2]
         pool.save(Content(ITEMS, {"sound@1": taste}), draft)
 
-    case, lists = lineup.answers(workspace, split, ITEMS, 1)[0]
+    case, lists = lineup.answers(workspace, split, RecommendConfig(), 1)[0]
     metrics = evaluate(lists, case, EvaluateConfig(k=(1,)), seed=0).to_pylist()
     found = {row["model"]: row["value"] for row in metrics if row["metric"] == "recall"}
-    assert found["als"] == found["content"] == 1
+    assert found["als"] == found["content"] == found["fused"] == 1
     assert found["popularity"] < 0.2
