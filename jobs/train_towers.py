@@ -11,6 +11,7 @@ from avrec.distributed.session import run_job
 from avrec.distributed.towers import fit
 from avrec.distributed.train import forget, run_name
 from avrec.embed import pool
+from avrec.errors import InputError
 from avrec.interactions import histories
 from avrec.models import towers
 from avrec.schema import INTERACTIONS, ITEMS
@@ -22,7 +23,7 @@ logger = logging.getLogger("avrec.jobs.train_towers")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
-    """Write `towers`."""
+    """Write `towers`, unless nobody has a history to learn from."""
     content = ["content"] if workspace.has("content") else []
     settings = {"towers": config.towers, "split": config.split, "seed": config.seed}
     recipe = workspace.recipe(settings, "items", "interactions", *content)
@@ -34,7 +35,11 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     pooled = pool.load(workspace.open("content"), items) if content else pool.Content(items, {})
     past = histories(split.train, items).histories
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
-    model = fit(past, pooled, config.towers, as_run)
+    try:
+        model = fit(past, pooled, config.towers, as_run)
+    except InputError as error:
+        logger.warning("no towers: %s", error)
+        return
     with workspace.create("towers", recipe) as draft:
         towers.save(model, draft)
     forget(workspace, "towers")

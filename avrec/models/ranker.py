@@ -45,7 +45,7 @@ class RankerConfig:
     """Length of a field's embedding."""
     hidden: tuple[int, ...] = (64, 32)
     """Widths of the network's hidden layers."""
-    epochs: int = 6
+    epochs: int = 8
     """Passes over the examples."""
     batch_size: int = 256
     """Examples of a global batch."""
