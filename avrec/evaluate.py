@@ -220,11 +220,13 @@ def _only(rows: Histories, entries: Mask) -> Histories:
 
 
 def _plain(values: Values, config: EvaluateConfig, seed: int) -> dict[str, float | None]:
-    """Mean and bounds as columns; one number for all users has no bounds."""
+    """Mean and bounds as columns; a number for all users, and NaN, have no bounds."""
     if not values.ndim:
         return {"value": float(values), "low": None, "high": None}
-    mean, low, high = bootstrap(values, np.random.default_rng(seed), config.bootstrap_samples)
-    return {"value": mean, "low": low, "high": high}
+    found = bootstrap(values, np.random.default_rng(seed), config.bootstrap_samples)
+    return (
+        {"low": None, "high": None, "value": np.nan} if np.isnan(found.value) else found._asdict()
+    )
 
 
 def _join(first: Histories, second: Histories) -> Histories:
@@ -241,6 +243,8 @@ def _join(first: Histories, second: Histories) -> Histories:
 
 def _cell(row: Mapping[str, float | None]) -> str:
     value, low, high = row["value"], row["low"], row["high"]
+    if value is None or np.isnan(value):
+        return "-"
     return f"{value:.4f}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.4f}")
 
 
