@@ -224,9 +224,9 @@ def _plain(values: Values, config: EvaluateConfig, seed: int) -> dict[str, float
     if not values.ndim:
         return {"value": float(values), "low": None, "high": None}
     found = bootstrap(values, np.random.default_rng(seed), config.bootstrap_samples)
-    return (
-        {"low": None, "high": None, "value": np.nan} if np.isnan(found.value) else found._asdict()
-    )
+    if np.isnan(found.value):
+        return {"value": np.nan, "low": None, "high": None}
+    return found._asdict()
 
 
 def _join(first: Histories, second: Histories) -> Histories:
