@@ -49,9 +49,9 @@ class ALSConfig:
     """What is minimised: "ials" or "confidence"."""
     alpha: float = 1.0
     """Factor on the weights of the observed pairs."""
-    unobserved_weight: float = 0.1
+    unobserved_weight: float = 0.3
     """Weight of a pair that no interaction names."""
-    reg: float = 0.003
+    reg: float = 0.03
     """L2 penalty on the factors."""
     reg_exponent: float = 1.0
     """How the penalty of a row grows with its frequency: 0 not at all, 1 in proportion."""
