@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray
 import ray.data
 import ray.train
 import ray.train.torch
@@ -19,6 +18,7 @@ from ray.data import DataIterator
 from torch import Tensor, distributed, nn
 from torch.autograd import Function
 
+import ray
 from avrec.arrays import Array
 from avrec.distributed.train import Loop, latest_files, report, train
 from avrec.models.training import (
@@ -77,9 +77,7 @@ def learn_on_worker(
     """Train as one worker of a run on its dataset `train`; report and save every epoch."""
     torch.set_num_threads(1)
     crew = join_crew()
-    wrapped = ray.train.torch.prepare_model(
-        net, parallel_strategy_kwargs={"broadcast_buffers": False}
-    )
+    wrapped = ray.train.torch.prepare_model(net)
     stream = _Windows(ray.train.get_dataset_shard("train"))
 
     def batches(epoch: int) -> Iterator[Batch]:

@@ -7,7 +7,7 @@ are shares in [0, 1]; the loss is binary cross entropy against them.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import safetensors.torch
@@ -84,17 +84,12 @@ class Scale:
 class DeepFM(nn.Module):
     """The network; its input is raw features, its output one logit a row."""
 
-    mean: Tensor
-    deviation: Tensor
-    starts: Tensor
-
     def __init__(self, scale: Scale, sizes: Sequence[int], config: RankerConfig) -> None:
         super().__init__()
         num_dense = len(scale.mean)
-        self.register_buffer("mean", torch.from_numpy(scale.mean))
-        self.register_buffer("deviation", torch.from_numpy(scale.deviation))
-        starts = np.concatenate(([0], np.cumsum(sizes)[:-1]))
-        self.register_buffer("starts", torch.from_numpy(starts), persistent=False)
+        # Not buffers: those would be sent to every worker at every step.
+        self.scale = torch.tensor(scale.mean), torch.tensor(scale.deviation)
+        self.starts = torch.tensor([0, *accumulate(sizes)][:-1])
         self.embed = nn.Embedding(sum(sizes), config.dim)
         self.bias = nn.Embedding(sum(sizes), 1)
         nn.init.normal_(self.embed.weight, std=0.01)
@@ -106,8 +101,10 @@ class DeepFM(nn.Module):
 
     def forward(self, dense: Tensor, fields: Tensor) -> Tensor:
         """Logits (n) from dense (n, num_dense) and rows of the fields' tables (n, num_fields)."""
-        scaled = ((dense - self.mean) / self.deviation).clamp(-5, 5)
-        rows = fields + self.starts
+        device = self.embed.weight.device
+        mean, deviation = self.scale
+        scaled = ((dense - mean) / deviation).clamp(-5, 5).to(device)
+        rows = (fields + self.starts).to(device)
         embedded = self.embed(rows)
         pairs = (embedded.sum(1) ** 2 - (embedded**2).sum(1)).sum(1) / 2
         deep = self.deep(torch.cat([scaled, embedded.flatten(1)], dim=1))
@@ -185,7 +182,8 @@ def from_files(files: Files, scale: Scale, config: RankerConfig) -> Ranker:
 def save(model: Ranker, items: Vocabulary, draft: Draft) -> None:
     """Write `ranker.safetensors` and `ranker.json`."""
     tensors = {name: value.numpy() for name, value in model.net.state_dict().items()}
-    draft.add_tensors(f"{NAME}.safetensors", tensors)
+    mean, deviation = (part.numpy() for part in model.net.scale)
+    draft.add_tensors(f"{NAME}.safetensors", {"mean": mean, "deviation": deviation, **tensors})
     about = {"config": asdict(model.config), "items": items.digest, "columns": model.columns}
     draft.add_json(f"{NAME}.json", about)
 
@@ -205,7 +203,7 @@ def load(artifact: Artifact, items: Vocabulary) -> Ranker:
     values = about["config"]
     config = RankerConfig(**{**values, "hidden": tuple(values["hidden"])})
     tensors = safetensors.torch.load(artifact.bytes(f"{NAME}.safetensors"))
-    scale = Scale(tensors["mean"].numpy(), tensors["deviation"].numpy())
+    scale = Scale(tensors.pop("mean").numpy(), tensors.pop("deviation").numpy())
     net = build(scale, config, seed=0)
     net.load_state_dict(tensors)
     return Ranker(net.eval(), config)

@@ -130,14 +130,12 @@ class TwoTowers(nn.Module):
         super().__init__()
         self.item = ItemTower(num_items, [c.shape[1] for c in content], config.dim)
         self.user = UserTower(config.history_length, config.dim, config.num_heads)
-        for place, modality in enumerate(content):
-            tensor = torch.from_numpy(np.ascontiguousarray(modality, np.float32))
-            self.register_buffer(f"content{place}", tensor, persistent=False)
-        self.num_modalities = len(content)
+        # Not buffers: those would be sent to every worker at every step.
+        self.content = tuple(torch.tensor(modality) for modality in content)
 
     def encode(self, rows: Tensor, keep_id: Tensor) -> Tensor:
         """Vectors of catalogue rows; `keep_id` says which may use their id."""
-        content = [self.get_buffer(f"content{m}")[rows] for m in range(self.num_modalities)]
+        content = [modality[rows.cpu()].to(rows.device) for modality in self.content]
         return self.item(rows, keep_id, content)
 
     def forward(self, history: Tensor, item: Tensor, keep_id: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,8 @@ def test_logit_is_linear_part_plus_pairs_plus_network(examples):
     torch.nn.init.normal_(net.bias.weight)
     dense = torch.from_numpy(examples[0].dense[:1])
     fields = torch.from_numpy(examples[0].fields[:1]).long()
-    scaled = ((dense - net.mean) / net.deviation).clamp(-5, 5)
+    mean, deviation = net.scale
+    scaled = ((dense - mean) / deviation).clamp(-5, 5)
     starts = [0, *itertools.accumulate(FIELDS.values())][:-1]
     rows = [int(field) + start for field, start in zip(fields[0], starts, strict=True)]
     vectors = [net.embed.weight[row] for row in rows]
