@@ -14,7 +14,7 @@ from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
-from avrec.models.features import knowledge
+from avrec.models.knowledge import durations, knowledge
 from avrec.recommend import RecommendConfig, Recommender
 from avrec.schema import INTERACTIONS, ITEMS, METRICS
 from avrec.store import Artifact, Draft, Workspace
@@ -23,7 +23,8 @@ from avrec.vocab import Vocabulary
 if TYPE_CHECKING:
     from avrec.factors import Retriever
 
-MODELS = ("content", "als", "towers", "ranker")
+RETRIEVERS = ("content", "als", "towers")
+MODELS = (*RETRIEVERS, "ranker")
 SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 """One row per item that a user must not be shown again."""
 DURATIONS = pa.schema([("item_id", pa.string()), ("duration_seconds", pa.float64())])
@@ -53,9 +54,9 @@ def catalogue(items: pa.Table) -> tuple[pa.Table, Vocabulary]:
     return items.take(pc.sort_indices(items["item_id"])), Vocabulary.of(items["item_id"])
 
 
-def trained_models(workspace: Workspace) -> dict[str, Artifact]:
-    """Open the models of `MODELS` that were made."""
-    return {name: workspace.open(name) for name in MODELS if workspace.has(name)}
+def trained_models(workspace: Workspace, names: tuple[str, ...] = MODELS) -> dict[str, Artifact]:
+    """Open those of the named models that were made."""
+    return {name: workspace.open(name) for name in names if workspace.has(name)}
 
 
 def headline(workspace: Workspace) -> dict[str, float]:
@@ -80,7 +81,7 @@ def build_recommender(
     Args:
         items: ITEMS in the order of their vocabulary.
         interactions: INTERACTIONS that popularity is counted on.
-        models: artifacts by model name; only those of `MODELS` that were made.
+        models: artifacts by name, those of `MODELS` that are at hand.
         config: how lists are made.
         duration_seconds: one entry an item, NaN where unknown.
     """
@@ -157,9 +158,9 @@ def load(artifact: Artifact) -> Bundle:
     if unknown:
         raise ArtifactError(f"the bundle holds models that this version cannot load: {unknown}")
     models = dict.fromkeys(facts["models"], artifact)
-    durations = durations_of(artifact.table("durations.parquet", DURATIONS), vocabulary)
+    seconds = durations(artifact.table("durations.parquet", DURATIONS), vocabulary)
     recommender = build_recommender(
-        items, interactions, models, RecommendConfig(**facts["recommend"]), durations
+        items, interactions, models, RecommendConfig(**facts["recommend"]), seconds
     )
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks
@@ -172,7 +173,7 @@ def load(artifact: Artifact) -> Bundle:
         recommender=recommender,
         users=past,
         seen=_rows(seen, past.users, vocabulary),
-        durations_seconds=durations,
+        durations_seconds=seconds,
         feedback=FeedbackConfig(**facts["feedback"]),
     )
 
@@ -184,12 +185,3 @@ def _rows(pairs: pa.Table, users: Vocabulary, items: Vocabulary) -> Histories:
     counts = np.bincount(user[order], minlength=len(users))
     bounds = np.cumsum(counts)[:-1]
     return Histories.of(np.split(item[order], bounds) if len(users) else [])
-
-
-def durations_of(table: pa.Table, items: Vocabulary) -> Values:
-    """Durations in seconds of (item_id, duration_seconds) rows, one entry an item, else NaN."""
-    known = items.idx(table["item_id"])
-    seconds = np.full(len(items), np.nan)
-    values = table["duration_seconds"].cast(pa.float64()).to_numpy()
-    seconds[known[known >= 0]] = values[known >= 0]
-    return seconds

@@ -1,25 +1,20 @@
-"""The models that evaluation compares: popularity always, and whatever has been trained."""
+"""What evaluation compares: popularity always, each trained model, and the whole recommender."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from avrec.arrays import Idx
-from avrec.embed import pool
+from avrec.bundle import build_recommender, catalogue, trained_models
 from avrec.evaluate import Case, cases, lists_of
-from avrec.factors import Retriever
-from avrec.models import als, content, popularity, towers
+from avrec.models import popularity
+from avrec.models.knowledge import durations
+from avrec.recommend import RecommendConfig, Recommender
+from avrec.schema import ITEMS, MEDIA
 from avrec.splits import Split
-from avrec.store import Artifact, Workspace
-from avrec.vocab import Vocabulary
-
-LOADERS: dict[str, Callable[[Artifact, Vocabulary], Retriever]] = {
-    "als": als.load,
-    "towers": towers.load,
-    "content": lambda artifact, items: content.ContentProfile(pool.load(artifact, items)),
-}
-"""How each artifact that holds a retrieval model is read."""
+from avrec.store import Workspace
 
 
 class Answers(NamedTuple):
@@ -29,19 +24,33 @@ class Answers(NamedTuple):
     lists: Mapping[str, Idx]
 
 
-def present(workspace: Workspace) -> list[str]:
-    """Names of the retrieval models that were made."""
-    return [name for name in LOADERS if workspace.has(name)]
+def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int) -> list[Answers]:
+    """Ask every model for its first `k`, in every case of a split.
 
-
-def retrievers(workspace: Workspace, split: Split, items: Vocabulary) -> list[Retriever]:
-    """Popularity, of all before the cut and of its last seven days, and every trained model."""
+    "fused" is the recommender as served without its ranker, "ranked" with it, where there is one.
+    Popularity counts what was before the cut, and the last seven days of that.
+    """
     before = pa.concat_tables([split.train, split.rank])
-    trained = [LOADERS[name](workspace.open(name), items) for name in present(workspace)]
-    return [popularity.fit(before, items), popularity.recent(before, items), *trained]
+    items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
+    seconds = durations(workspace.read_table("media", MEDIA), vocabulary)
+    whole = build_recommender(items, before, trained_models(workspace), config, seconds)
+    models = [popularity.recent(before, vocabulary), *whole.retrievers]
+    return [
+        Answers(case, lists_of(models, case, k) | _served(whole, case, k))
+        for case in cases(split, vocabulary)
+    ]
 
 
-def answers(workspace: Workspace, split: Split, items: Vocabulary, k: int) -> list[Answers]:
-    """Ask every model for its first `k`, in every case of a split."""
-    models = retrievers(workspace, split, items)
-    return [Answers(case, lists_of(models, case, k)) for case in cases(split, items)]
+def _served(whole: Recommender, case: Case, k: int) -> dict[str, Idx]:
+    fused = Recommender(
+        whole.items,
+        whole.titles,
+        whole.retrievers,
+        whole.knowledge,
+        None,
+        replace(whole.config, use_ranker=False),
+    )
+    lists = {"fused": fused.rows(case.histories, k, case.at)}
+    if whole.ranker is not None:
+        lists["ranked"] = whole.rows(case.histories, k, case.at)
+    return lists

@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash cluster/install.sh
 . cluster/env.sh
 cluster_token "$RAY_AUTH_TOKEN_PATH"
+serve_ingress "/tmp/avrec-h-$(id -u)"
 echo "token file: $RAY_AUTH_TOKEN_PATH"
 echo "workers:    bash cluster/worker.sh ADDRESS_OF_THIS_MACHINE:${AVREC_RAY_PORT:-6379}"
 exec .venv/bin/ray start --head --block --port "${AVREC_RAY_PORT:-6379}" \

@@ -10,7 +10,7 @@ set -euo pipefail
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 home=$(realpath -m "${AVREC_HOME:-.avrec}")
-temp=${TMPDIR:-/tmp}/avrec-$(id -u)-$(echo "$home" | sha256sum | cut -c1-8)
+temp=/tmp/avrec-$(id -u)-$(echo "$home" | sha256sum | cut -c1-8) # short: Unix sockets lie below it
 media='' events='' items='' config='' stop=''
 
 fail() { echo "error: $*" >&2; exit 1; }
@@ -71,7 +71,7 @@ choose_ports() {
 import socket, sys
 
 NAMES = "GCS DASHBOARD CLIENT AGENT AGENT_GRPC RUNTIME_ENV METRICS OBJECTS NODE HAPROXY_METRICS HAPROXY_STATS".split()
-NAMES += ["AUTOSCALER_METRICS", "DASHBOARD_METRICS"]
+NAMES += ["AUTOSCALER_METRICS", "DASHBOARD_METRICS", "FALLBACK"]
 
 def bound(port):
     held = socket.socket()
@@ -104,8 +104,6 @@ start_node() {
     echo "Ray node is running (process $pid)"
     return
   fi
-  [ ! -e "$temp" ] || [ -O "$temp" ] || fail "$temp belongs to somebody else; set TMPDIR"
-  mkdir -p -m 700 "$temp"
   # Train's workers, the driver and the serving replica share the cores: count at least 6.
   local cpus
   cpus=$(nproc)
@@ -140,7 +138,12 @@ choose_ports
 set -a && . "$home/ports" && set +a
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0   # makes Ray's own servers bind 127.0.0.1 only
 export AUTOSCALER_METRIC_PORT=$AUTOSCALER_METRICS_PORT DASHBOARD_METRIC_PORT=$DASHBOARD_METRICS_PORT
+export RAY_SERVE_HAPROXY_METRICS_PORT=$HAPROXY_METRICS_PORT RAY_SERVE_HAPROXY_STATS_PORT=$HAPROXY_STATS_PORT
+export RAY_SERVE_FALLBACK_PROXY_HTTP_PORT=$FALLBACK_PORT
 installed=$SECONDS
+[ ! -e "$temp" ] || [ -O "$temp" ] || fail "$temp belongs to somebody else; remove it"
+mkdir -p -m 700 "$temp"
+serve_ingress "$temp/h"
 
 say "Ray node"
 start_node
@@ -160,7 +163,7 @@ config=${config:-$PWD/jobs/demo.toml}
 .venv/bin/ray job submit --address "$dashboard" --log-style record --log-color false -- \
   "$PWD/.venv/bin/python" -m jobs.pipeline --config "$config" \
   --set "workspace=$(quoted "$workspace")" "${settings[@]}" 2>&1 9>&- |
-  grep --line-buffered -v -e '^$' -e '^----' -e 'Job submission server' || fail "the pipeline ended with an error, said above"
+  grep --line-buffered -v -e '^$' -e ' cli\.py:' -e ' sdk\.py:' -e 'job_manager\.py' || fail "the pipeline ended with an error, said above"
 
 say "service"
 .venv/bin/python -m jobs.deploy --workspace "$workspace" --home "$home" --dashboard "$dashboard" \

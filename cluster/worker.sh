@@ -11,4 +11,5 @@ bash cluster/install.sh
   echo "error: no token at $RAY_AUTH_TOKEN_PATH; copy the head's file there (mode 0600)" >&2
   exit 1
 }
+serve_ingress "/tmp/avrec-h-$(id -u)"
 exec .venv/bin/ray start --block --address "$head" --disable-usage-stats "$@"

@@ -8,14 +8,13 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from avrec import lineup
+from avrec import bundle, lineup
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
 from avrec.evaluate import evaluate, format_table
-from avrec.schema import INTERACTIONS, ITEMS, METRICS
+from avrec.schema import INTERACTIONS, METRICS
 from avrec.splits import by_time
 from avrec.store import Workspace
-from avrec.vocab import Vocabulary
 
 logger = logging.getLogger("avrec.jobs.evaluate")
 
@@ -24,16 +23,17 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `metrics`."""
     settings = {
         "evaluate": asdict(config.evaluate),
+        "recommend": asdict(config.recommend),
         "split": asdict(config.split),
         "seed": config.seed,
     }
-    recipe = workspace.recipe(settings, "items", "interactions", *lineup.present(workspace))
+    models = bundle.trained_models(workspace)
+    recipe = workspace.recipe(settings, "items", "media", "interactions", *models)
     if workspace.has("metrics", recipe):
         logger.info("up to date")
         return
-    items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
-    answers = lineup.answers(workspace, split, items, max(config.evaluate.k))
+    answers = lineup.answers(workspace, split, config.recommend, max(config.evaluate.k))
     metrics = pa.concat_tables(
         evaluate(lists, case, config.evaluate, seed=config.seed) for case, lists in answers
     )

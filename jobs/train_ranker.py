@@ -5,12 +5,14 @@ ray job submit -- python -m jobs.train_ranker --config jobs/demo.toml
 
 import logging
 
-from avrec import lineup, log
+from avrec import log
+from avrec.bundle import RETRIEVERS, trained_models
 from avrec.config import RunConfig
 from avrec.distributed.learn import Run
 from avrec.distributed.ranker import examples, fit_and_judge
 from avrec.distributed.session import run_job
 from avrec.distributed.train import forget, run_name
+from avrec.errors import InputError
 from avrec.feedback import labels
 from avrec.models import ranker
 from avrec.schema import EVENTS, INTERACTIONS, ITEMS, MEDIA
@@ -26,7 +28,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `ranker`, unless nobody was shown anything in the ranker's window."""
     sections = ("ranker", "split", "feedback", "seed")
     settings = {name: getattr(config, name) for name in sections}
-    recipe = workspace.recipe(settings, *TABLES, *lineup.present(workspace))
+    recipe = workspace.recipe(settings, *TABLES, *trained_models(workspace, RETRIEVERS))
     if workspace.has("ranker", recipe):
         logger.info("up to date")
         return
@@ -34,11 +36,12 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     media = workspace.read_table("media", MEDIA).select(["item_id", "duration_seconds"])
     told = labels(workspace.read_table("events", EVENTS), media, config.feedback)
     shown = examples(workspace, split, told)
-    if not len(shown):
-        logger.warning("no ranker: no impressions between the training and the test window")
-        return
     as_run = Run(workspace, run_name("ranker", recipe), config.workers, config.seed)
-    model, measures = fit_and_judge(shown, config.ranker, as_run)
+    try:
+        model, measures = fit_and_judge(shown, config.ranker, as_run)
+    except InputError as error:
+        logger.warning("no ranker: %s", error)
+        return
     logger.info("ranker %s", log.pairs(impressions=len(shown), **measures))
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
     with workspace.create("ranker", recipe) as draft:

@@ -7,21 +7,20 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from avrec import lineup
 from avrec.arrays import Scores
+from avrec.bundle import RETRIEVERS, build_recommender, catalogue, trained_models
 from avrec.distributed import learn
 from avrec.distributed.learn import Run
-from avrec.embed import pool
 from avrec.errors import InputError
-from avrec.models import popularity, ranker
+from avrec.models import ranker
 from avrec.models.features import Features
 from avrec.models.impressions import Impressions, between, compare, describe, halves
-from avrec.models.knowledge import durations, knowledge
+from avrec.models.knowledge import durations
 from avrec.models.ranker import Ranker, RankerConfig, Scale
+from avrec.recommend import RecommendConfig
 from avrec.schema import ITEMS, MEDIA
 from avrec.splits import Split
 from avrec.store import Workspace
-from avrec.vocab import Vocabulary
 
 
 def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impressions:
@@ -34,19 +33,13 @@ def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impression
         split: of its interactions.
         labels: LABELS of any time.
     """
-    table = workspace.read_table("items", ITEMS)
-    items = Vocabulary.of(table["item_id"])
-    names = lineup.present(workspace)
-    retrievers = [
-        popularity.fit(split.train, items),
-        *(lineup.LOADERS[name](workspace.open(name), items) for name in names),
-    ]
-    pooled = pool.load(workspace.open("content"), items) if workspace.has("content") else None
-    seconds = durations(workspace.read_table("media", MEDIA), items)
-    known = knowledge(table, split.train, pooled, seconds)
+    items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
+    seconds = durations(workspace.read_table("media", MEDIA), vocabulary)
+    models = trained_models(workspace, RETRIEVERS)
+    whole = build_recommender(items, split.train, models, RecommendConfig(), seconds)
     before = pa.concat_tables([split.train, split.rank])
     window = between(labels, split.rank_at, split.test_at)
-    return describe(window, before, items, retrievers, known)
+    return describe(window, before, vocabulary, whole.retrievers, whole.knowledge)
 
 
 def fit_and_judge(
@@ -59,7 +52,10 @@ def fit_and_judge(
     """
     earlier, later = halves(shown, config.validation_share)
     if not len(earlier) or not len(later):
-        raise InputError(f"{len(shown)} impressions are too few to train a ranker and judge it")
+        raise InputError(
+            f"{len(shown)} impressions between the retrieval models' window and the test, "
+            "too few to learn from"
+        )
     model = fit(earlier.features, earlier.labels, config, run)
     return model, compare(later, model.score(later.features))
 

@@ -9,7 +9,6 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from avrec import bundle
-from avrec.arrays import Idx
 from avrec.recommend import Ranked
 from avrec.schema import RECOMMENDATIONS, TIME
 from avrec.store import Artifact, Draft, Part
@@ -23,7 +22,7 @@ class _Lister:
         self.place, self.k, self.at = draft_place, k, at
 
     def __call__(self, block: Mapping[str, Any]) -> dict[str, list[Any]]:
-        users: Idx = np.asarray(block["id"], np.int32)
+        users = np.asarray(block["id"], np.int32)
         loaded = self.bundle
         lists = loaded.recommender.recommend(
             loaded.users.histories.take(users),

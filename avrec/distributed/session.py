@@ -58,8 +58,9 @@ def connect() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if not ray.is_initialized():
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    for noisy in ("ray.data", "ray._private.authentication"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def first_line(error: BaseException) -> str:

@@ -1,0 +1,82 @@
+"""Put a bundle into service on a running cluster, and wait until it answers."""
+
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from avrec.errors import AvrecError
+from avrec.serving.auth import create_key, write_private
+
+POLL_SECONDS = 0.25
+
+
+class DeployError(AvrecError):
+    """The service did not start."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """What is served, and where."""
+
+    workspace: str
+    """Root of the artifacts."""
+    version: str
+    """Of the bundle."""
+    home: Path
+    """Folder of the service's keys, state and configuration, on the head node."""
+    port: int
+    """HTTP port on loopback."""
+    dashboard: str
+    """URL of Ray's dashboard."""
+
+
+def deploy(deployment: Deployment, template: Path, timeout_seconds: float = 180) -> None:
+    """Hand a configuration made from `template` to `serve deploy`, and wait for `/readyz`.
+
+    The first time, a key is made and kept in `home/api-key`, readable by its owner alone.
+
+    Raises:
+        DeployError: the cluster refused it, or it did not answer in time.
+    """
+    home = deployment.home
+    if not (home / "api-key").exists():
+        write_private(home / "api-key", create_key(home / "keys.json").encode())
+    write_private(home / "serve.yaml", configuration(deployment, template).encode())
+    command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(home / "serve.yaml")]
+    done = subprocess.run(  # noqa: S603
+        [*command, "--address", deployment.dashboard], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise DeployError(f"`serve deploy` failed: {(done.stderr or done.stdout).strip()}")
+    url = f"http://127.0.0.1:{deployment.port}/readyz"
+    deadline = time.monotonic() + timeout_seconds
+    while not _answers(url, deployment.version):
+        if time.monotonic() > deadline:
+            raise DeployError(f"no answer from {url} in {timeout_seconds:.0f} s")
+        time.sleep(POLL_SECONDS)
+
+
+def configuration(deployment: Deployment, template: Path) -> str:
+    """Fill the places of `cluster/serve.yaml` in."""
+    config = yaml.safe_load(template.read_text())
+    config["http_options"]["port"] = deployment.port
+    config["applications"][0]["args"] |= {
+        "workspace": deployment.workspace,
+        "version": deployment.version,
+        "state": str(deployment.home / "state.sqlite"),
+        "keys": str(deployment.home / "keys.json"),
+    }
+    return str(yaml.safe_dump(config))
+
+
+def _answers(url: str, version: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
+            return version in answer.read().decode()
+    except OSError:
+        return False

@@ -1,0 +1,111 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from avrec.factors import Factors
+from avrec.interactions import Histories
+from avrec.models import popularity
+from avrec.models.features import knowledge
+from avrec.recommend import RecommendConfig, Recommender
+from avrec.schema import INTERACTIONS, ITEMS, conform
+from avrec.vocab import Vocabulary
+
+NUM_ITEMS = 12
+TITLES = [f"t{i:02}" for i in range(NUM_ITEMS)]
+ITEMS_TABLE = conform(pa.table({"item_id": TITLES, "title": TITLES}), ITEMS)
+EVEN_ONE_TASTE = np.eye(2, dtype=np.float32)[np.arange(NUM_ITEMS) % 2]
+NOBODY = Histories.of([np.empty(0, np.int32)])
+
+
+@dataclass(frozen=True)
+class Taste:
+    """Even items are one taste, odd ones the other."""
+
+    items: Factors
+    name: str = "als"
+
+    def user_vectors(self, histories):
+        return np.asarray(histories.matrix(NUM_ITEMS) @ self.items.vectors, np.float32)
+
+
+@pytest.fixture(scope="module")
+def recommender():
+    vocabulary = Vocabulary.of(ITEMS_TABLE["item_id"])
+    plays = pa.table(
+        {
+            "user_id": [f"u{n}" for n in range(6)],
+            "item_id": ["t03", "t03", "t03", "t04", "t04", "t07"],
+            "weight": np.ones(6, np.float32),
+            "at": pa.array(range(6), pa.timestamp("us", "UTC")),
+        }
+    )
+    interactions = conform(plays, INTERACTIONS)
+    known = knowledge(ITEMS_TABLE, interactions)
+    taste = Taste(Factors(vocabulary, EVEN_ONE_TASTE))
+    popular = popularity.fit(interactions, vocabulary)
+    return Recommender(vocabulary, TITLES, [taste, popular], known, config=RecommendConfig())
+
+
+def test_follows_the_taste_of_the_history(recommender):
+    [ranked] = recommender.recommend(Histories.of([np.array([2, 4], np.int32)]), k=3, at=0)
+    assert [row % 2 for row in ranked.items] == [0, 0, 0]
+    assert ranked.reasons == ['Because you enjoyed "t02"'] * 3
+    assert all("als" in proposed for proposed in ranked.sources)
+
+
+def test_newcomer_gets_the_popular(recommender):
+    [ranked] = recommender.recommend(NOBODY, k=3, at=0)
+    assert ranked.items.tolist() == [3, 4, 7]
+    assert ranked.sources == [("popularity",)] * 3
+
+
+def test_no_catalogue_gives_empty_lists():
+    nothing = Vocabulary.of([])
+    known = knowledge(ITEMS.empty_table(), INTERACTIONS.empty_table())
+    popular = popularity.fit(INTERACTIONS.empty_table(), nothing)
+    [ranked] = Recommender(nothing, [], [popular], known).recommend(NOBODY, k=3, at=0)
+    assert not len(ranked.items)
+
+
+@given(
+    rows=st.lists(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True), min_size=1, max_size=4),
+    barred=st.lists(st.integers(0, NUM_ITEMS - 1), unique=True),
+    k=st.integers(1, 20),
+)
+def test_history_and_excluded_are_never_shown(recommender, rows, barred, k):
+    histories = Histories.of([np.array(row, np.int32) for row in rows])
+    exclude = Histories.of([np.array(barred, np.int32)] * len(rows))
+    for row, ranked in zip(
+        rows, recommender.recommend(histories, k=k, at=0, exclude=exclude), strict=True
+    ):
+        shown = ranked.items.tolist()
+        assert not set(shown) & (set(row) | set(barred))
+        assert len(shown) == len(set(shown)) <= k
+        assert (np.diff(ranked.scores) <= 0).all()
+
+
+@given(rows=st.lists(st.lists(st.integers(0, NUM_ITEMS - 1), unique=True), min_size=1, max_size=4))
+def test_a_batch_gives_what_each_gets_alone_and_a_larger_k_extends(recommender, rows):
+    histories = [Histories.of([np.array(row, np.int32)]) for row in rows]
+    together = recommender.rows(Histories.of([h.row(0) for h in histories]), 5, 0)
+    for alone, row in zip(histories, together, strict=True):
+        np.testing.assert_array_equal(recommender.rows(alone, 5, 0)[0], row)
+        np.testing.assert_array_equal(recommender.rows(alone, 3, 0)[0], row[:3])
+
+
+def test_similar_items_share_the_taste(recommender):
+    ranked = recommender.similar(4, k=3)
+    assert ranked.items.tolist() == [0, 2, 6]
+    assert ranked.reasons[0] == 'Similar to "t04"'
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_k_below_one_is_refused(recommender, k):
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        recommender.recommend(NOBODY, k=k, at=0)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        recommender.similar(0, k=k)
