@@ -1,6 +1,6 @@
 """Decode and encode the media and texts of the catalogue, and pool them to one vector an item.
 
-ray job submit -- python jobs/embed.py --config jobs/demo.toml
+ray job submit -- python -m jobs.embed --config jobs/demo.toml
 """
 
 import logging

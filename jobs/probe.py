@@ -1,6 +1,6 @@
 """List the media, read their headers, and join them to the catalogue.
 
-ray job submit -- python jobs/probe.py --config jobs/demo.toml
+ray job submit -- python -m jobs.probe --config jobs/demo.toml
 """
 
 import logging

@@ -141,7 +141,7 @@ def embed_all(
     draft.set_schema(EMBEDDINGS)
     rows = _rows(items, media, config.files_per_batch)
     blocks = sliced(rows, config.files_per_batch)
-    answers = ray.data.from_arrow(blocks).map_batches(
+    answers = ray.data.from_blocks(blocks).map_batches(
         _Embedder,
         fn_constructor_args=(config, limits, draft.place),
         batch_format="pyarrow",

@@ -47,7 +47,7 @@ def probe_all(files: list[Listed], config: MediaConfig) -> pa.Table:
             "uri": pa.array([file.uri for file in files], pa.string()),
         }
     )
-    probed = ray.data.from_arrow(sliced(rows, FILES_PER_BATCH)).map_batches(
+    probed = ray.data.from_blocks(sliced(rows, FILES_PER_BATCH)).map_batches(
         _Prober,
         fn_constructor_args=(config.limits,),
         batch_format="pyarrow",

@@ -13,7 +13,6 @@ from typing import Any
 from transformers.utils import cached_file
 
 from avrec.embed.weights import digest
-from avrec.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Source:
         """Load weights into a transformers class, as float32, ready to run on the device.
 
         Raises:
-            InputError: the model lacks weights of that class, but for those whose name begins as
+            ValueError: the model lacks weights of that class, but for those whose name begins as
                 `optional` says.
         """
         model, report = kind.from_pretrained(
@@ -52,9 +51,7 @@ class Source:
         )
         missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(optional)]
         if missing:
-            raise InputError(
-                f"{self.model!r} is no {kind.__name__}: it has no weights {missing[0]!r}"
-            )
+            raise ValueError(f"it is no {kind.__name__}, for it has no weights {missing[0]!r}")
         return model.eval().requires_grad_(requires_grad=False).float().to(self.device)
 
     def revision_of(self, model: Any) -> str:

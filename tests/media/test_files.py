@@ -5,6 +5,7 @@ import pytest
 from avrec.errors import InputError, MediaError
 from avrec.media.files import expand, local_copy
 from avrec.media.sandbox import Limits
+from avrec.store import join, place
 
 
 @pytest.fixture
@@ -83,4 +84,17 @@ def test_a_file_above_the_limit_is_not_opened(folder):
         big.truncate(2 << 20)
     big = local_copy(str(folder / "big.mp4"), Limits(max_file_mb=1))
     with pytest.raises(MediaError, match="too_large"), big:
+        pass
+
+
+def test_an_object_store_is_a_folder_too(s3_uri, folder):
+    root = place(s3_uri)
+    for name in ("a.mp4", "deep/b.ogg"):
+        (root / name).write((folder / name).read_bytes())
+    listing = expand([s3_uri])
+    assert ids(listing) == ["a.mp4", "deep/b.ogg"]
+    assert listing.fingerprint == expand([s3_uri]).fingerprint
+    with local_copy(listing.files[1].uri, Limits()) as path:
+        assert path.read_bytes() == b"deep/b.ogg"
+    with pytest.raises(MediaError, match="fetch_failed"), local_copy(join(s3_uri, "x"), Limits()):
         pass
