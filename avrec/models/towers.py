@@ -41,7 +41,7 @@ class Towers:
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start : start + ROWS_AT_ONCE]
             past = torch.from_numpy(self.items.vectors[np.maximum(part, 0)])
-            present = torch.from_numpy((part >= 0) & self.items.known()[part])
+            present = torch.from_numpy(part >= 0) & past.any(dim=2)
             with torch.inference_mode():
                 vectors.append(self.user(past * present[..., None], present).numpy())
         return np.concatenate(vectors)
