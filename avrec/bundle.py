@@ -14,9 +14,9 @@ from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
-from avrec.models.knowledge import durations, knowledge
+from avrec.models.knowledge import knowledge
 from avrec.recommend import RecommendConfig, Recommender
-from avrec.schema import INTERACTIONS, ITEMS, METRICS
+from avrec.schema import INTERACTIONS, ITEMS, MEDIA, METRICS
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
@@ -27,8 +27,6 @@ RETRIEVERS = ("content", "als", "towers")
 MODELS = (*RETRIEVERS, "ranker")
 SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 """One row per item that a user must not be shown again."""
-DURATIONS = pa.schema([("item_id", pa.string()), ("duration_seconds", pa.float64())])
-"""One row per item with media."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ def build_recommender(
     interactions: pa.Table,
     models: Mapping[str, Artifact],
     config: RecommendConfig,
-    duration_seconds: Values | None = None,
+    media: pa.Table | None = None,
 ) -> Recommender:
     """Load the models at hand and join them over one catalogue.
 
@@ -83,7 +81,7 @@ def build_recommender(
         interactions: INTERACTIONS that popularity is counted on.
         models: artifacts by name, those of `MODELS` that are at hand.
         config: how lists are made.
-        duration_seconds: one entry an item, NaN where unknown.
+        media: MEDIA of the items that have files.
     """
     vocabulary = Vocabulary.of(items["item_id"])
     pooled = pool.load(models["content"], vocabulary) if "content" in models else None
@@ -96,7 +94,7 @@ def build_recommender(
         retrievers.append(content.ContentProfile(pooled))
     retrievers.append(popularity.fit(interactions, vocabulary))
     scorer = ranker.load(models["ranker"], vocabulary) if "ranker" in models else None
-    known = knowledge(items, interactions, pooled, duration_seconds)
+    known = knowledge(items, interactions, pooled, media)
     titles = items["title"].to_pylist()
     return Recommender(vocabulary, titles, retrievers, known, scorer, config)
 
@@ -105,14 +103,14 @@ def build_recommender(
 class Contents:
     """What a bundle is made of.
 
-    `seen` has the columns of SEEN, `durations` those of DURATIONS; `feedback` is how the
-    interactions were weighed, so that live events are weighed alike.
+    `seen` has the columns of SEEN; `feedback` is how the interactions were weighed, so that live
+    events are weighed alike.
     """
 
     items: pa.Table
     interactions: pa.Table
     seen: pa.Table
-    durations: pa.Table
+    media: pa.Table
     models: Mapping[str, Artifact]
     recommend: RecommendConfig
     feedback: FeedbackConfig
@@ -123,7 +121,7 @@ def write(draft: Draft, contents: Contents) -> None:
     draft.add_table("items.parquet", contents.items, ITEMS)
     draft.add_table("interactions.parquet", contents.interactions, INTERACTIONS)
     draft.add_table("seen.parquet", contents.seen, SEEN)
-    draft.add_table("durations.parquet", contents.durations, DURATIONS)
+    draft.add_table("media.parquet", contents.media, MEDIA)
     facts = {
         "models": sorted(contents.models),
         "recommend": asdict(contents.recommend),
@@ -158,9 +156,9 @@ def load(artifact: Artifact) -> Bundle:
     if unknown:
         raise ArtifactError(f"the bundle holds models that this version cannot load: {unknown}")
     models = dict.fromkeys(facts["models"], artifact)
-    seconds = durations(artifact.table("durations.parquet", DURATIONS), vocabulary)
+    media = artifact.table("media.parquet", MEDIA)
     recommender = build_recommender(
-        items, interactions, models, RecommendConfig(**facts["recommend"]), seconds
+        items, interactions, models, RecommendConfig(**facts["recommend"]), media
     )
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks
@@ -173,7 +171,7 @@ def load(artifact: Artifact) -> Bundle:
         recommender=recommender,
         users=past,
         seen=_rows(seen, past.users, vocabulary),
-        durations_seconds=seconds,
+        durations_seconds=recommender.knowledge.duration_seconds,
         feedback=FeedbackConfig(**facts["feedback"]),
     )
 

@@ -159,9 +159,10 @@ def format_table(metrics: pa.Table, k: int | None = None) -> str:
 
 
 def summary(metrics: pa.Table) -> pa.Table:
-    """METRICS of all users and of cold items, at the cut only."""
-    wanted = pa.array(["test", "test/cold_items"])
-    return metrics.filter(pc.is_in(metrics["split"], value_set=wanted))
+    """METRICS that fit on a screen: all users and cold items, at the cut only."""
+    splits = pc.is_in(metrics["split"], value_set=pa.array(["test", "test/cold_items"]))
+    few = pa.array(["recall", "ndcg", "mrr", "coverage", "novelty"])
+    return metrics.filter(pc.and_(splits, pc.is_in(metrics["metric"], value_set=few)))
 
 
 def _parts(case: Case) -> Iterator[_Part]:

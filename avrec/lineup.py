@@ -10,7 +10,6 @@ from avrec.arrays import Idx
 from avrec.bundle import build_recommender, catalogue, trained_models
 from avrec.evaluate import Case, cases, lists_of
 from avrec.models import popularity
-from avrec.models.knowledge import durations
 from avrec.recommend import RecommendConfig, Recommender
 from avrec.schema import ITEMS, MEDIA
 from avrec.splits import Split
@@ -32,9 +31,10 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
     """
     before = pa.concat_tables([split.train, split.rank])
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
-    seconds = durations(workspace.read_table("media", MEDIA), vocabulary)
-    whole = build_recommender(items, before, trained_models(workspace), config, seconds)
-    models = [popularity.recent(before, vocabulary), *whole.retrievers]
+    media = workspace.read_table("media", MEDIA)
+    whole = build_recommender(items, before, trained_models(workspace), config, media)
+    *trained, popular = whole.retrievers
+    models = [popular, popularity.recent(before, vocabulary), *trained]
     return [
         Answers(case, lists_of(models, case, k) | _served(whole, case, k))
         for case in cases(split, vocabulary)

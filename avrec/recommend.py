@@ -83,7 +83,10 @@ class Candidates:
 
 
 class Recommender:
-    """Retrieves and ranks for a batch of histories over one catalogue."""
+    """Retrieves and ranks for a batch of histories over one catalogue.
+
+    An item whose every file failed is never listed.
+    """
 
     def __init__(
         self,
@@ -97,7 +100,7 @@ class Recommender:
         self.items, self.titles = items, titles
         self.retrievers, self.knowledge, self.ranker = tuple(retrievers), knowledge, ranker
         self.config = config or RecommendConfig()
-        self._known = {r.name: r.items.known() for r in self.retrievers}
+        self._known = {r.name: r.items.known() & knowledge.playable for r in self.retrievers}
         self._likeness = [
             unit(r.items.vectors) for r in self.retrievers if r.name in ("content", "als")
         ]
@@ -180,6 +183,7 @@ class Recommender:
         for vectors in self._likeness:
             total += vectors @ vectors[item] / len(self._likeness)
         total[item] = -np.inf
+        total[~self.knowledge.playable] = -np.inf
         order = np.lexsort((np.arange(len(total)), -total))
         rows: Idx = order[total[order] > 0][:k].astype(np.int32)
         reason = f'Similar to "{self.titles[item]}"'

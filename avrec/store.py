@@ -288,6 +288,12 @@ class Workspace:
             return False
         return recipe is None or found.manifest["recipe"] == recipe.key
 
+    def remove(self, name: str) -> None:
+        """Delete every version of `name`; nothing happens where there is none."""
+        home = self.root / name
+        if home.filesystem.get_file_info(home.path).type == pafs.FileType.Directory:
+            home.filesystem.delete_dir(home.path)
+
     def open(self, name: str, version: str | None = None) -> Artifact:
         """Open a version, by default the current one.
 

@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         workspace = Workspace(args.workspace)
-        for stage, seconds in workspace.open("pipeline").json("seconds.json").items():
+        for stage, seconds in workspace.open("pipeline").json("seconds.json"):
             print(f"{seconds:8.1f} s  {stage}")
         print("\n" + format_table(summary(workspace.read_table("metrics", METRICS))))
         user = args.user or bundle.most_active_user(workspace.open("bundle"))

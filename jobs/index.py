@@ -25,14 +25,14 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         logger.info("up to date")
         return
     events = workspace.read_table("events", EVENTS)
-    durations = workspace.read_table("media", MEDIA).select(["item_id", "duration_seconds"])
+    media = workspace.read_table("media", MEDIA)
     with workspace.create("bundle", recipe) as draft:
         draft.metrics = bundle.headline(workspace)
         contents = bundle.Contents(
             items=workspace.read_table("items", ITEMS),
             interactions=workspace.read_table("interactions", INTERACTIONS),
-            seen=finished(events, durations, config.feedback),
-            durations=durations,
+            seen=finished(events, media, config.feedback),
+            media=media,
             models=models,
             recommend=config.recommend,
             feedback=config.feedback,

@@ -1,6 +1,6 @@
 """Read and clean events, and weigh them as interactions.
 
-ray job submit -- python jobs/interactions.py --config jobs/demo.toml
+ray job submit -- python -m jobs.interactions --config jobs/demo.toml
 """
 
 import logging

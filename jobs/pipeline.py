@@ -12,10 +12,11 @@ from avrec.store import Workspace
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Run every stage and write their seconds as the artifact `pipeline`."""
-    seconds = {}
+    seconds: list[tuple[str, float]] = []
     for number, stage in enumerate(config.stages, start=1):
         label = f"{stage} ({number}/{len(config.stages)})"
-        seconds[stage] = timed(label, import_module(f"jobs.{stage}").run, config, workspace)
+        taken = timed(label, import_module(f"jobs.{stage}").run, config, workspace)
+        seconds.append((stage, taken))
     with workspace.create("pipeline", workspace.recipe({"stages": config.stages})) as draft:
         draft.add_json("seconds.json", seconds)
 

@@ -1,6 +1,6 @@
 """Make the embedded sample: clips, a catalogue and simulated listeners' events.
 
-    ray job submit -- python jobs/sample.py --config jobs/demo.toml
+    ray job submit -- python -m jobs.sample --config jobs/demo.toml
 
 Other jobs read its files as they read anybody's: `{workspace}/sample/clips`,
 `{workspace}/sample/items.parquet` and `{workspace}/sample/events.parquet`.

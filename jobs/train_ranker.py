@@ -41,6 +41,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         model, measures = fit_and_judge(shown, config.ranker, as_run)
     except InputError as error:
         logger.warning("no ranker: %s", error)
+        workspace.remove("ranker")
         return
     logger.info("ranker %s", log.pairs(impressions=len(shown), **measures))
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])

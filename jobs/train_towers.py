@@ -39,6 +39,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         model = fit(past, pooled, config.towers, as_run)
     except InputError as error:
         logger.warning("no towers: %s", error)
+        workspace.remove("towers")
         return
     with workspace.create("towers", recipe) as draft:
         towers.save(model, draft)

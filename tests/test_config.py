@@ -1,7 +1,13 @@
+import tomllib
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
-from avrec.config import RunConfig, load
+from avrec.config import RunConfig, build, load
 from avrec.errors import ConfigError
+
+JOBS = Path(__file__).parents[1] / "jobs"
 
 
 @pytest.fixture
@@ -80,3 +86,24 @@ def test_workspace_placeholder_names_a_file_below_it(toml):
     assert load(path).events.uri == "s3://b/run/sample/e.parquet?region=x"
     moved = load(path, ['workspace="/srv/run"'])
     assert moved.events.uri == "/srv/run/sample/e.parquet"
+
+
+def test_default_toml_names_every_key_with_its_default():
+    text = (JOBS / "default.toml").read_text()
+    assert build(RunConfig, tomllib.loads(text)) == RunConfig()
+    assert keys(tomllib.loads(text)) == keys(asdict(RunConfig()))
+
+
+def keys(tree, at=""):
+    """Paths of all keys; free tables such as `columns` count as one."""
+    found = set()
+    for key, value in tree.items():
+        found.add(f"{at}{key}")
+        if isinstance(value, dict):
+            found |= keys(value, f"{at}{key}.")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.name)
+def test_runs_of_the_repository_are_valid(path):
+    load(path)

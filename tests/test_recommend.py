@@ -11,7 +11,7 @@ from avrec.interactions import Histories
 from avrec.models import popularity
 from avrec.models.features import knowledge
 from avrec.recommend import RecommendConfig, Recommender
-from avrec.schema import INTERACTIONS, ITEMS, conform
+from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
 NUM_ITEMS = 12
@@ -95,6 +95,19 @@ def test_a_batch_gives_what_each_gets_alone_and_a_larger_k_extends(recommender, 
     for alone, row in zip(histories, together, strict=True):
         np.testing.assert_array_equal(recommender.rows(alone, 5, 0)[0], row)
         np.testing.assert_array_equal(recommender.rows(alone, 3, 0)[0], row[:3])
+
+
+def test_an_item_whose_file_is_broken_is_never_shown():
+    vocabulary = Vocabulary.of(ITEMS_TABLE["item_id"])
+    broken = {"item_id": ["t02"], "uri": ["t02.mp4"], "error": ["truncated: no index"]}
+    known = knowledge(
+        ITEMS_TABLE, INTERACTIONS.empty_table(), media=conform(pa.table(broken), MEDIA)
+    )
+    taste = Taste(Factors(vocabulary, EVEN_ONE_TASTE))
+    recommender = Recommender(vocabulary, TITLES, [taste], known)
+    [ranked] = recommender.recommend(Histories.of([np.array([0], np.int32)]), k=12, at=0)
+    assert ranked.items.tolist() == [4, 6, 8, 10, 1, 3, 5, 7, 9, 11]
+    assert 2 not in recommender.similar(4, k=12).items
 
 
 def test_similar_items_share_the_taste(recommender):

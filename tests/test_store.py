@@ -252,3 +252,12 @@ def test_full_disk_at_the_first_version_leaves_none(tmp_path, monkeypatch):
         draft.add_table("part-00000.parquet", ROWS, METRICS)
     assert not workspace.has("metrics")
     assert not draft.place.exists()
+
+
+def test_removed_is_gone_and_removing_nothing_is_fine(root_uri):
+    workspace = Workspace(root_uri)
+    workspace.remove("table")
+    with workspace.create("table", workspace.recipe({})) as draft:
+        draft.add_json("a.json", 1)
+    workspace.remove("table")
+    assert not workspace.has("table")

@@ -15,7 +15,6 @@ from avrec.errors import InputError
 from avrec.models import ranker
 from avrec.models.features import Features
 from avrec.models.impressions import Impressions, between, compare, describe, halves
-from avrec.models.knowledge import durations
 from avrec.models.ranker import Ranker, RankerConfig, Scale
 from avrec.recommend import RecommendConfig
 from avrec.schema import ITEMS, MEDIA
@@ -34,9 +33,9 @@ def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impression
         labels: LABELS of any time.
     """
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
-    seconds = durations(workspace.read_table("media", MEDIA), vocabulary)
+    media = workspace.read_table("media", MEDIA)
     models = trained_models(workspace, RETRIEVERS)
-    whole = build_recommender(items, split.train, models, RecommendConfig(), seconds)
+    whole = build_recommender(items, split.train, models, RecommendConfig(), media)
     before = pa.concat_tables([split.train, split.rank])
     window = between(labels, split.rank_at, split.test_at)
     return describe(window, before, vocabulary, whole.retrievers, whole.knowledge)

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Idx, Micros, Offsets, Scores, Values, Vectors
+from avrec.arrays import Idx, Mask, Micros, Offsets, Scores, Values, Vectors
 from avrec.embed.pool import Content
 from avrec.interactions import Histories
-from avrec.schema import INTERACTIONS, ITEMS, conform
+from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
 
@@ -55,7 +55,8 @@ class Knowledge:
 
     `counts` are interactions of the training window, `log_popularity` the log of their smoothed
     share over an even share; `published_at` is -1 where unknown, `duration_seconds` NaN;
-    `content` has unit rows, zeros where there is none.
+    `content` has unit rows, zeros where there is none; `playable` is false for an item whose
+    every file failed.
     """
 
     counts: Values
@@ -63,6 +64,7 @@ class Knowledge:
     published_at: Micros
     duration_seconds: Values
     content: Vectors
+    playable: Mask
     creators: Attribute
     languages: Attribute
     tags: Attribute
@@ -72,7 +74,7 @@ def knowledge(
     items: pa.Table,
     interactions: pa.Table,
     content: Content | None = None,
-    duration_seconds: Values | None = None,
+    media: pa.Table | None = None,
     *,
     num_hashes: int = 1024,
 ) -> Knowledge:
@@ -82,7 +84,7 @@ def knowledge(
         items: ITEMS, in any order.
         interactions: INTERACTIONS that popularity is counted on.
         content: pooled item vectors over the same vocabulary.
-        duration_seconds: one entry an item of the vocabulary, NaN where unknown.
+        media: MEDIA of the items that have files.
         num_hashes: rows of the tables that hashed fields look up.
     """
     table = conform(items, ITEMS)
@@ -91,15 +93,16 @@ def knowledge(
     num_items = len(vocabulary)
     row = vocabulary.idx(conform(interactions, INTERACTIONS)["item_id"])
     vectors = np.zeros((num_items, 1), np.float32) if content is None else content.joined()
-    unknown = np.full(num_items, np.nan)
+    files = MEDIA.empty_table() if media is None else media
     counts = np.bincount(row[row >= 0], minlength=num_items).astype(np.float64)
     share = (counts + 1) / max(counts.sum() + num_items, 1)
     return Knowledge(
         counts=counts,
         log_popularity=np.log(share * num_items).astype(np.float32),
         published_at=_published(table["published_at"]),
-        duration_seconds=unknown if duration_seconds is None else duration_seconds,
+        duration_seconds=durations(files, vocabulary),
         content=vectors,
+        playable=playable(files, vocabulary),
         creators=attribute(table["creator_id"], num_hashes),
         languages=attribute(table["language"], num_hashes),
         tags=attribute(table["tags"], num_hashes),
@@ -132,6 +135,16 @@ def durations(media: pa.Table, items: Vocabulary) -> Values:
     found = media["duration_seconds"].to_numpy().astype(np.float64)
     seconds[row[row >= 0]] = found[row >= 0]
     return seconds
+
+
+def playable(media: pa.Table, items: Vocabulary) -> Mask:
+    """Which items have a file that could be read, or no file at all."""
+    row = items.idx(media["item_id"])
+    failed = media["error"].is_valid().to_numpy()
+    has_file, has_good_file = np.zeros((2, len(items)), bool)
+    has_file[row[row >= 0]] = True
+    has_good_file[row[(row >= 0) & ~failed]] = True
+    return has_good_file | ~has_file
 
 
 def latest(histories: Histories) -> Idx:

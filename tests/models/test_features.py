@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from avrec.embed.pool import Content
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avrec.embed.pool import Content
 from avrec.interactions import Histories
 from avrec.models.features import DAY, DENSE, FIELDS, HOUR, featurize, knowledge
-from avrec.schema import INTERACTIONS, ITEMS, conform
+from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
 NOON = datetime(2026, 3, 2, 12, 30, tzinfo=UTC)  # a Monday
@@ -34,8 +34,20 @@ def known():
         {"user_id": list("uvw"), "item_id": list("aab"), "weight": [1.0] * 3, "at": [AT] * 3}
     )
     content = Content(Vocabulary.of(list("abcd")), {"planted@1": VECTORS})
-    durations = np.array([60, np.nan, 1, 1])
-    return knowledge(conform(items, ITEMS), conform(interactions, INTERACTIONS), content, durations)
+    files = pa.table(
+        {
+            "item_id": list("acdd"),
+            "uri": list("wxyz"),
+            "duration_seconds": [60.0, 1, 1, None],
+            "error": [None, "truncated: no index", None, "timeout: 60 s"],
+        }
+    )
+    media = conform(files, MEDIA)
+    return knowledge(conform(items, ITEMS), conform(interactions, INTERACTIONS), content, media)
+
+
+def test_playable_is_what_has_a_good_file_or_none(known):
+    assert known.playable.tolist() == [True, True, False, True]
 
 
 def described(known, history, item, at=AT, **scores):
