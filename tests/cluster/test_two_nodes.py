@@ -54,7 +54,7 @@ def nodes_alive(dashboard, token):
 
 @pytest.fixture
 def two_nodes(tmp_path, tmp_path_factory, wait_until):
-    """Two nodes with two CPUs each: no stage of the pipeline fits on one alone."""
+    """Two nodes of three CPUs, behind a token."""
     port, dashboard_port, *agents = free_ports(8)
     environ = os.environ | {
         "RAY_AUTH_MODE": "token",
@@ -62,7 +62,7 @@ def two_nodes(tmp_path, tmp_path_factory, wait_until):
         "AVREC_RAY_PORT": str(port),
         "AVREC_DASHBOARD_PORT": str(dashboard_port),
     }
-    short = tmp_path_factory.mktemp("r")
+    short = tmp_path_factory.mktemp("r")  # one a node: each unpacks the job's code below its own
 
     def options(agent, grpc, metrics):
         named = zip(
@@ -72,8 +72,9 @@ def two_nodes(tmp_path, tmp_path_factory, wait_until):
         )
         return [f"--{name}={value}" for name, value in named] + ["--num-cpus=3"]
 
-    head = ["cluster/head.sh", f"--temp-dir={short}", *options(*agents[:3])]
-    worker = ["cluster/worker.sh", f"127.0.0.1:{port}", *options(*agents[3:])]
+    head = ["cluster/head.sh", f"--temp-dir={short}/h", *options(*agents[:3])]
+    worker = ["cluster/worker.sh", f"127.0.0.1:{port}", f"--temp-dir={short}/w"]
+    worker += options(*agents[3:])
     dashboard = f"http://127.0.0.1:{dashboard_port}"
     with node(head, environ, tmp_path / "head.log"):
         wait_until(lambda: nodes_alive(dashboard, tmp_path / "token") == 1)
