@@ -24,14 +24,16 @@ import pyarrow.compute as pc
 
 from avrec.arrays import Idx, Mask, Offsets, Values
 from avrec.factors import Retriever
-from avrec.index import top_k
+from avrec.index import QUERIES_PER_BLOCK, Lister, as_lister
 from avrec.interactions import Histories, histories
 from avrec.metrics import (
     Counts,
     Hits,
-    bootstrap,
+    Interval,
     coverage,
     hit_rate,
+    hits_among,
+    intervals,
     mrr,
     ndcg,
     novelty,
@@ -106,14 +108,36 @@ def cases(split: Split, items: Vocabulary) -> list[Case]:
     return [asking("test", np.zeros_like(first_half)), asking("test/second_half", first_half)]
 
 
-def lists_of(retrievers: Iterable[Retriever], case: Case, k: int) -> dict[str, Idx]:
-    """Retrieve each model's first `k` for every user, without the user's history."""
+def lists_of(models: Iterable[Retriever | Lister], case: Case, k: int) -> dict[str, Idx]:
+    """Ask each model for its first `k` for every user, without the user's history."""
     return {
-        model.name: top_k(
-            model.user_vectors(case.histories), model.items.vectors, k, exclude=case.histories
-        ).idx
-        for model in retrievers
+        model.name: as_lister(model).lists(case.histories, k, exclude=case.histories).idx
+        for model in models
     }
+
+
+def among_negatives(model: Retriever, histories: Histories, held_out: Idx, negatives: Idx) -> Hits:
+    """Rank one held-out item a query among the negatives drawn for it, the history not left out.
+
+    Only for tables that were published so: which model is best among a few negatives need not be
+    best among all items (Krichene and Rendle, KDD 2020). Of equal scores the held-out item comes
+    last. Metrics of the result have one relevant item a query.
+
+    Args:
+        model: gives the vectors.
+        histories: what each query is known to have taken to.
+        held_out: rows of the held-out items, shape (num_queries,).
+        negatives: rows of the others, shape (num_queries, num_negatives).
+    """
+    items = model.items.vectors
+    hits = np.zeros((len(held_out), negatives.shape[1] + 1), bool)
+    for start in range(0, len(held_out), QUERIES_PER_BLOCK):
+        block = np.arange(start, min(start + QUERIES_PER_BLOCK, len(held_out)), dtype=np.int32)
+        queries = model.user_vectors(histories.take(block))
+        asked = np.column_stack([held_out[block], negatives[block]])
+        scores = np.einsum("qnd,qd->qn", items[asked], queries)
+        hits[block] = hits_among(scores[:, 0], scores[:, 1:])
+    return hits
 
 
 def evaluate(
@@ -125,15 +149,7 @@ def evaluate(
     "popularity" is among the models, the others' `recall_gain` and `ndcg_gain` are their recall
     and ndcg less those of popularity, user by user.
     """
-    rows = [
-        {"model": model, "split": part.split, "metric": metric, "k": k}
-        | _plain(values, config, seed)
-        | {"num_users": len(part.users)}
-        for part in _parts(case)
-        for model in lists
-        for k in config.k
-        for metric, values in _compared(lists, model, part, case.counts, k).items()
-    ]
+    rows = [row for part in _parts(case) for row in _rows(lists, part, case.counts, config, seed)]
     return pa.Table.from_pylist(rows, schema=METRICS)
 
 
@@ -179,6 +195,30 @@ def _parts(case: Case) -> Iterator[_Part]:
             yield _Part(case.name + suffix, users, relevant.take(users))
 
 
+def _rows(
+    lists: Mapping[str, Idx], part: _Part, counts: Counts, config: EvaluateConfig, seed: int
+) -> Iterator[dict[str, object]]:
+    """Rows of one split, for all models on the same resamples; holds (users x rows) values."""
+    found = {
+        (model, k, metric): values
+        for model in lists
+        for k in config.k
+        for metric, values in _compared(lists, model, part, counts, k).items()
+    }
+    by_user = [values for values in found.values() if values.ndim]
+    bounds = iter(
+        intervals(
+            np.column_stack([np.empty((len(part.users), 0)), *by_user]),
+            np.random.default_rng(seed),
+            config.bootstrap_samples,
+        )
+    )
+    for (model, k, metric), values in found.items():
+        plain = _plain(next(bounds) if values.ndim else Interval(float(values), np.nan, np.nan))
+        key = {"model": model, "split": part.split, "metric": metric, "k": k}
+        yield key | plain | {"num_users": len(part.users)}
+
+
 def _compared(
     lists: Mapping[str, Idx], model: str, part: _Part, counts: Counts, k: int
 ) -> dict[str, Values]:
@@ -220,14 +260,12 @@ def _only(rows: Histories, entries: Mask) -> Histories:
     )
 
 
-def _plain(values: Values, config: EvaluateConfig, seed: int) -> dict[str, float | None]:
+def _plain(found: Interval) -> dict[str, float | None]:
     """Mean and bounds as columns; a number for all users, and NaN, have no bounds."""
-    if not values.ndim:
-        return {"value": float(values), "low": None, "high": None}
-    found = bootstrap(values, np.random.default_rng(seed), config.bootstrap_samples)
-    if np.isnan(found.value):
-        return {"value": np.nan, "low": None, "high": None}
-    return found._asdict()
+    bounds = {"low": found.low, "high": found.high}
+    return {"value": found.value} | {
+        key: None if np.isnan(bound) else bound for key, bound in bounds.items()
+    }
 
 
 def _join(first: Histories, second: Histories) -> Histories:

@@ -4,16 +4,20 @@ Ties break by lower item row, which is item_id order. A zero vector is no opinio
 is in no list, and a zero query has an empty one.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from avrec.arrays import Idx, Mask, Scores, Vectors
+from avrec.factors import Retriever
 from avrec.interactions import Histories
 
 QUERIES_PER_BLOCK = 256
 ITEMS_PER_BLOCK = 16_384
+VECTORS_PER_BLOCK = 4096
 
 
 class TopK(NamedTuple):
@@ -21,6 +25,56 @@ class TopK(NamedTuple):
 
     idx: Idx
     scores: Scores
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """A trained model that can list, whether or not its scores are products of vectors."""
+
+    @property
+    def name(self) -> str:
+        """Short name, the same in tables, sources and files."""
+        ...
+
+    def lists(self, histories: Histories, k: int, exclude: Histories | None = None) -> TopK:
+        """Find the first `k` for each row of `histories`; an empty history has an empty list.
+
+        `exclude` has one row of catalogue rows a query, left out of its list.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLister:
+    """A retriever's vectors as a `Lister`; queries' vectors are made some at a time."""
+
+    model: Retriever
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.model.name
+
+    def lists(self, histories: Histories, k: int, exclude: Histories | None = None) -> TopK:
+        """Find the items of the highest dot product."""
+        blocks = []
+        for start, stop in pairwise(_bounds(len(histories), VECTORS_PER_BLOCK)):
+            rows = np.arange(start, stop, dtype=np.int32)
+            queries = self.model.user_vectors(histories.take(rows))
+            barred = None if exclude is None else exclude.take(rows)
+            blocks.append(top_k(queries, self.model.items.vectors, k, barred))
+        return stacked(blocks, k)
+
+
+def as_lister(model: Retriever | Lister) -> Lister:
+    """Make any trained model one that lists."""
+    return model if isinstance(model, Lister) else VectorLister(model)
+
+
+def stacked(blocks: Sequence[TopK], k: int) -> TopK:
+    """Put lists of length `k` below one another; none gives no lists."""
+    none = TopK(np.empty((0, k), np.int32), np.empty((0, k), np.float32))
+    return TopK(*(np.concatenate(parts) for parts in zip(none, *blocks, strict=True)))
 
 
 def top_k(

@@ -5,15 +5,17 @@
 nothing is relevant. A list shorter than k counts as if the rest were not relevant.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from avrec.arrays import Idx, Mask, Values
+from avrec.arrays import Idx, Mask, Scores, Values
 
 Hits = Mask
 Counts = npt.NDArray[np.int64]
+DRAWS_PER_BLOCK = 1 << 21
 
 
 class Interval(NamedTuple):
@@ -66,18 +68,58 @@ def novelty(lists: Idx, counts: Counts, k: int) -> Values:
     return _ratio((surprise[shown] * listed).sum(axis=1), listed.sum(axis=1))
 
 
+def hits_among(wanted: Scores, others: Scores) -> Hits:
+    """Where the one relevant item of each query stands when ranked among given others.
+
+    Args:
+        wanted: score of the relevant item, shape (num_queries,).
+        others: scores of the others, shape (num_queries, num_others). One that scores the same
+            is ranked above the relevant item: ties count against the model.
+    """
+    rank = (others >= wanted[:, None]).sum(axis=1)
+    return np.asarray(np.arange(others.shape[1] + 1) == rank[:, None])
+
+
 def bootstrap(values: Values, rng: np.random.Generator, num_samples: int = 1000) -> Interval:
     """Mean over the queries that are not NaN, with its 95 % percentile interval.
 
     No such query gives NaN for all three.
     """
-    values = values[~np.isnan(values)]
-    if not len(values):
+    return intervals(values[:, None], rng, num_samples)[0]
+
+
+def intervals(columns: Values, rng: np.random.Generator, num_samples: int = 1000) -> list[Interval]:
+    """`bootstrap` each column of shape (num_queries, num_columns) on the same resamples.
+
+    A resample is a count of how often each query was drawn, so that all columns' means are one
+    product of matrices; few resamples are held at a time.
+    """
+    known = ~np.isnan(columns)
+    sums, counts = np.where(known, columns, 0), known.astype(np.float64)
+    means = [
+        _ratio(drawn @ sums, drawn @ counts) for drawn in _resamples(len(columns), rng, num_samples)
+    ]
+    return [
+        _interval(column[seen], resampled[~np.isnan(resampled)])
+        for column, seen, resampled in zip(columns.T, known.T, np.concatenate(means).T, strict=True)
+    ]
+
+
+def _resamples(num_queries: int, rng: np.random.Generator, num_samples: int) -> Iterator[Values]:
+    """How often each query is drawn, in blocks of shape (some samples, num_queries)."""
+    step = max(1, DRAWS_PER_BLOCK // max(num_queries, 1))
+    for first in range(0, num_samples, step):
+        size = min(step, num_samples - first), num_queries
+        drawn = rng.integers(0, max(num_queries, 1), size, dtype=np.uint32)
+        yield np.stack([np.bincount(row, minlength=num_queries) for row in drawn]).astype(
+            np.float64
+        )
+
+
+def _interval(values: Values, resampled: Values) -> Interval:
+    if not len(values) or not len(resampled):
         return Interval(np.nan, np.nan, np.nan)
-    means = np.empty(num_samples)
-    for sample in range(num_samples):
-        means[sample] = values[rng.integers(0, len(values), len(values))].mean()
-    low, high = np.percentile(means, [2.5, 97.5])
+    low, high = np.percentile(resampled, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high))
 
 

@@ -4,7 +4,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from avrec.evaluate import EvaluateConfig, cases, evaluate, format_table, lists_of
+from avrec.evaluate import (
+    EvaluateConfig,
+    among_negatives,
+    cases,
+    evaluate,
+    format_table,
+    lists_of,
+)
+from avrec.index import Lister, TopK, VectorLister
+from avrec.interactions import Histories
 from avrec.models import popularity
 from avrec.schema import INTERACTIONS, METRICS, conform, empty
 from avrec.splits import Split
@@ -72,6 +81,40 @@ def test_second_half_is_told_the_first():
 def test_popularity_offers_what_is_not_in_the_history():
     lists = lists_of([popularity.fit(SPLIT.train, ITEMS)], at_the_cut(), 3)
     assert lists["popularity"].tolist() == [[-1, -1, -1], [-1, -1, -1], [0, 1, -1]]
+
+
+class Alphabet:
+    """Lists the catalogue in its order."""
+
+    name = "alphabet"
+
+    def lists(self, histories, k, exclude=None):
+        rows = [np.setdiff1d(np.arange(6), exclude.row(query))[:k] for query in range(3)]
+        return TopK(np.stack(rows).astype(np.int32), np.zeros((3, k), np.float32))
+
+
+def test_a_model_may_list_for_itself():
+    assert isinstance(Alphabet(), Lister)
+    lists = lists_of([Alphabet(), popularity.fit(SPLIT.train, ITEMS)], at_the_cut(), 2)
+    assert lists["alphabet"].tolist() == [[2, 3], [2, 3], [0, 1]]
+    assert lists["popularity"].tolist() == [[-1, -1], [-1, -1], [0, 1]]
+
+
+def test_many_queries_are_listed_in_blocks(monkeypatch):
+    lister = VectorLister(popularity.fit(SPLIT.train, ITEMS))
+    histories = Histories.of([np.array([n % 3]) for n in range(10)])
+    whole = lister.lists(histories, 2, exclude=histories)
+    monkeypatch.setattr("avrec.index.VECTORS_PER_BLOCK", 3)
+    np.testing.assert_array_equal(lister.lists(histories, 2, exclude=histories).idx, whole.idx)
+    assert lister.lists(histories.take(np.empty(0, np.int32)), 2).idx.shape == (0, 2)
+
+
+def test_held_out_item_stands_among_its_negatives():
+    model = popularity.fit(interactions("ua va wa ub vb uc", 0), ITEMS)
+    histories = Histories.of([[], [], []])
+    held_out, negatives = np.array([0, 2, 3]), np.array([[1, 2], [0, 3], [4, 5]])
+    hits = among_negatives(model, histories, held_out, negatives)
+    assert hits.argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_each_split_counts_its_own_users():

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avrec.metrics import bootstrap, coverage, hit_rate, mrr, ndcg, novelty, recall
+from avrec import metrics
+from avrec.metrics import (
+    bootstrap,
+    coverage,
+    hit_rate,
+    hits_among,
+    intervals,
+    mrr,
+    ndcg,
+    novelty,
+    recall,
+)
 
 HITS = np.array([[False, True, False, True]])
 TWO_RELEVANT = np.array([2])
@@ -70,3 +81,32 @@ def test_interval_holds_the_mean_and_narrows_with_more_users():
 def test_interval_leaves_out_nan_and_is_nan_without_users(rng):
     assert bootstrap(np.array([np.nan, 1.0]), rng) == (1, 1, 1)
     assert np.isnan(bootstrap(np.array([np.nan]), rng)).all()
+
+
+def test_interval_is_that_of_resampled_means(rng):
+    values = rng.random(40)
+    plain = [values[rng.integers(0, 40, 40)].mean() for _ in range(4000)]
+    found = bootstrap(values, rng, 4000)
+    assert found.value == values.mean()
+    assert (found.low, found.high) == pytest.approx(np.percentile(plain, [2.5, 97.5]), abs=0.01)
+
+
+def test_columns_and_blocks_do_not_matter_to_an_interval(rng, monkeypatch):
+    columns = rng.random((50, 3))
+    columns[rng.random((50, 3)) < 0.2] = np.nan
+    together = intervals(columns, np.random.default_rng(1), 100)
+    monkeypatch.setattr(metrics, "DRAWS_PER_BLOCK", 50 * 7)
+    for column, interval in zip(columns.T, together, strict=True):
+        alone = bootstrap(column, np.random.default_rng(1), 100)
+        assert alone == pytest.approx(interval)
+
+
+def test_one_among_others_loses_ties():
+    wanted = np.array([3.0, 1.0, 2.0, 0.0])
+    others = np.array([[1, 2], [1, 0], [2, 2], [1, 1]])
+    hits = hits_among(wanted, others)
+    assert hits.argmax(axis=1).tolist() == [0, 1, 2, 2]
+    assert hits.sum(axis=1).tolist() == [1, 1, 1, 1]
+    one = np.ones(4, np.int64)
+    assert hit_rate(hits, one, 2).tolist() == [1, 1, 0, 0]
+    assert ndcg(hits, one, 2) == pytest.approx([1, 1 / log2(3), 0, 0])
