@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
 from avrec.serving.auth import Keys
-from avrec.serving.gate import Gate, fault
+from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
 from avrec.serving.messages import (
     Answer,
@@ -55,7 +56,7 @@ plain = APIRouter()
 def create_api(service: Service, keys: Keys, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
     """Make the application."""
     meters = Meters()
-    api = FastAPI(title="avrec", version=__version__, redoc_url=None)
+    api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
     api.state.service, api.state.meters = service, meters
     api.add_middleware(Gate, keys=keys, meters=meters, max_body_bytes=max_body_bytes)
     api.include_router(v1)

@@ -15,6 +15,8 @@ from avrec.serving.meters import Meters
 
 OPEN = ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json")
 """Paths without a key: health, and the documentation, which holds no one's data."""
+DOCS_FILES = "/docs-files"
+"""Below this lie scripts and styles of the documentation page, so that it needs no network."""
 SCOPE_OF = {"/v1/events": EVENTS}
 """Scope that a path needs where it is not READ."""
 
@@ -56,7 +58,7 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
-        if scope["path"] not in OPEN:
+        if scope["path"] not in OPEN and not scope["path"].startswith(f"{DOCS_FILES}/"):
             allowed = self.keys.scopes(_key(headers))
             if not allowed:
                 return fault(401, "unauthorized", "send a right key as 'Authorization: Bearer KEY'")

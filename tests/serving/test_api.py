@@ -1,4 +1,5 @@
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -249,3 +250,11 @@ def test_a_state_that_fails_is_said_and_lists_still_come(client, service, monkey
     assert "nothing was stored" in message(answer)
     assert ids(ask(client, k=1)) == ["b0"]
     assert "avrec_unlogged_lists_total 1.0" in client.get("/metrics").text
+
+
+def test_documentation_page_needs_no_network(client):
+    page = client.get("/docs", headers={"Authorization": ""}).text
+    needed = re.findall(r"(?:src|href)=\"([^\"]+)\"", page)
+    assert needed
+    assert all(client.get(url, headers={"Authorization": ""}).status_code == 200 for url in needed)
+    assert "//" not in page.replace("</", "").split("<script>")[0]

@@ -26,7 +26,7 @@ class TwoKinds:
 
     policy = "two_kinds"
 
-    def recommend(self, queries, *, k, at, exclude=None):  # noqa: ARG002
+    def recommend(self, queries, *, k, at, exclude=None):
         return [self._list(queries.row(q), exclude.row(q), k) for q in range(len(queries))]
 
     def similar(self, item, k):
