@@ -109,6 +109,19 @@ def top_k(
     return found
 
 
+def best_of(scores: Scores, k: int) -> TopK:
+    """Find the k highest of scores of the whole catalogue, shape (num_queries, num_items).
+
+    A score of -inf is never listed.
+    """
+    rows = np.broadcast_to(np.arange(scores.shape[1], dtype=np.int32), scores.shape)
+    best, lacking = _select(rows, scores, k), ((0, 0), (0, max(0, k - scores.shape[1])))
+    return TopK(
+        np.pad(best.idx, lacking, constant_values=-1),
+        np.pad(best.scores, lacking, constant_values=-np.inf),
+    )
+
+
 def _search(
     queries: Vectors, items: Vectors, k: int, exclude: Histories | None, known: Mask
 ) -> TopK:

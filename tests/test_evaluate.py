@@ -89,7 +89,9 @@ class Alphabet:
     name = "alphabet"
 
     def lists(self, histories, k, exclude=None):
-        rows = [np.setdiff1d(np.arange(6), exclude.row(query))[:k] for query in range(3)]
+        rows = [
+            np.setdiff1d(np.arange(6), exclude.row(query))[:k] for query in range(len(histories))
+        ]
         return TopK(np.stack(rows).astype(np.int32), np.zeros((3, k), np.float32))
 
 
