@@ -175,8 +175,9 @@ def format_table(metrics: pa.Table, k: int | None = None) -> str:
 
 
 def summary(metrics: pa.Table) -> pa.Table:
-    """METRICS that fit on a screen: all users and cold items, at the cut only."""
-    splits = pc.is_in(metrics["split"], value_set=pa.array(["test", "test/cold_items"]))
+    """METRICS that fit on a screen: at the cut only, and the metrics that are asked for most."""
+    shown = ["test", "test/warm_users", "test/cold_items"]
+    splits = pc.is_in(metrics["split"], value_set=pa.array(shown))
     few = pa.array(["recall", "ndcg", "mrr", "coverage", "novelty"])
     return metrics.filter(pc.and_(splits, pc.is_in(metrics["metric"], value_set=few)))
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from avrec.arrays import Idx
@@ -27,7 +28,8 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
     """Ask every model for its first `k`, in every case of a split.
 
     "fused" is the recommender as served without its ranker, "ranked" with it, where there is one.
-    Popularity counts what was before the cut, and the last seven days of that.
+    Popularity counts what was before the cut, and the last seven days of that. As in serving, a
+    user of whom a model knows nothing gets the popular items.
     """
     before = pa.concat_tables([split.train, split.rank])
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
@@ -36,9 +38,17 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
     *trained, popular = whole.retrievers
     models = [popular, popularity.recent(before, vocabulary), *trained]
     return [
-        Answers(case, lists_of(models, case, k) | _served(whole, case, k))
+        Answers(case, _filled(lists_of(models, case, k)) | _served(whole, case, k))
         for case in cases(split, vocabulary)
     ]
+
+
+def _filled(lists: dict[str, Idx]) -> dict[str, Idx]:
+    popular = lists["popularity"]
+    return {
+        name: np.where((rows < 0).all(axis=1, keepdims=True), popular, rows)
+        for name, rows in lists.items()
+    }
 
 
 def _served(whole: Recommender, case: Case, k: int) -> dict[str, Idx]:

@@ -60,3 +60,16 @@ def test_models_that_were_made_are_compared(workspace, split, rng):
     found = {row["model"]: row["value"] for row in metrics if row["metric"] == "recall"}
     assert found["als"] == found["content"] == found["fused"] == 1
     assert found["popularity"] < 0.2
+
+
+def test_whom_a_model_does_not_know_gets_the_popular(workspace, split, rng):
+    newcomer = split._replace(test=interactions("z00 a00", 20))
+    config = ALSConfig(dim=4)
+    weights = weight_matrix(split.train, ITEMS).weights
+    with workspace.create("als", Recipe({}, {})) as draft:
+        als.save(ALS(Factors(ITEMS, fit(weights, config, rng=rng)), config), draft)
+    case, lists = lineup.answers(workspace, newcomer, RecommendConfig(), 3)[0]
+    [row] = case.users.idx(["z"])
+    np.testing.assert_array_equal(lists["als"][row], lists["popularity"][row])
+    [known] = case.users.idx(["a"])
+    assert not np.array_equal(lists["als"][known], lists["popularity"][known])
