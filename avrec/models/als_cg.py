@@ -85,7 +85,8 @@ def _pass(
     width = problem.width
     z, curves, rows = scratch[:GROUP], scratch[GROUP : 2 * GROUP], scratch[width:]
     begin, end = problem.indptr[row], problem.indptr[row + 1]
-    size = end - begin if end - begin <= cached else STREAM
+    keep = end - begin <= cached
+    size = end - begin if keep else STREAM
     for k in range(width):
         y[k] = 0
     add_symmetric(problem.gram, width, p, y)
@@ -93,7 +94,7 @@ def _pass(
         curves[j] = 0
     for start in range(begin, end, size):
         stop = min(start + size, end)
-        if kind < 0 or size == STREAM:
+        if kind < 0 or not keep:
             gather(problem, start, stop, 0, width, rows)
         for i in range(start, stop, GROUP):
             group = (rows, (i - start) * width, width)

@@ -20,6 +20,7 @@ from avrec.models.als_simd import (
     add_tile1,
     add_tile2,
     add_tile3,
+    copy,
     divide_panel,
     dots,
     fetch,
@@ -29,6 +30,7 @@ from avrec.models.als_simd import (
     take_tile1,
     take_tile2,
     take_tile3,
+    undo_triangle,
 )
 
 CHUNK = 128
@@ -64,9 +66,11 @@ def solve(
             form(problem, row, block, none)
             factor(block)
             substitute_back(block)
-        for k in range(problem.dim):
-            empty = problem.indptr[row] == problem.indptr[row + 1]
-            solved[row, k] = np.float32(0) if empty else block.target[k]
+            for k in range(problem.dim):
+                solved[row, k] = block.target[k]
+        else:
+            for k in range(problem.dim):
+                solved[row, k] = 0
 
 
 @kernel
@@ -100,8 +104,8 @@ def form(problem: Problem, row: int, block: Block, scores: Vector) -> None:
     width, panels = block.width, block.width // LANES
     for q in range(panels):
         source = (block.first // LANES + q) * problem.width * LANES + block.first * LANES
-        for k in range(width * LANES):
-            block.system[q * width * LANES + k] = problem.gram[source + k]
+        down = width * LANES
+        copy((problem.gram, source), down, (block.system, q * down))
     for k in range(width):
         place = k // LANES * width * LANES + k * LANES + k % LANES
         inside = block.first + k < problem.dim
@@ -117,7 +121,7 @@ def form(problem: Problem, row: int, block: Block, scores: Vector) -> None:
             curves[i] = pulls[i] - problem.offset
             if len(scores) > 0:
                 pulls[i] -= curves[i] * scores[start - begin + i]
-            _unfold(problem, start + i, block, (curves, i), plain, scaled)
+        _unfold(problem, start, count, block, curves, plain, scaled)
         add_outer(plain, scaled, count, block)
         add_line(pulls, plain, (STRIDE, count), block.target, panels)
 
@@ -125,27 +129,29 @@ def form(problem: Problem, row: int, block: Block, scores: Vector) -> None:
 @kernel
 def _unfold(
     problem: Problem,
-    entry: int,
+    first: int,
+    count: int,
     block: Block,
-    factor: tuple[Vector, int],
+    factors: Vector,
     plain: Vector,
     scaled: Vector,
 ) -> None:
-    """Write the vector of an entry to a row of the panels, as it is and times its factor."""
-    count = min(block.width, problem.dim - block.first)
-    whole = count - count % LANES
-    ahead = entry + AHEAD
-    if ahead < len(problem.indices):
-        next_start = np.int64(problem.indices[ahead]) * problem.dim + block.first
-        fetch((problem.fixed, next_start), count)
-    start, line = np.int64(problem.indices[entry]) * problem.dim + block.first, factor[1] * LANES
-    lines = (plain, line, STRIDE), (scaled, line, STRIDE)
-    spread_panels((problem.fixed, start), whole, factor, lines[0], lines[1])
-    for k in range(whole, block.width):
-        place = line + k // LANES * STRIDE + k % LANES
-        value = problem.fixed[start + k] if k < count else np.float32(0)
-        plain[place] = value
-        scaled[place] = value * factor[0][factor[1]]
+    """Write the vectors of entries to rows of the panels, as they are and times their factors."""
+    columns = min(block.width, problem.dim - block.first)
+    whole = columns - columns % LANES
+    indices, fixed, origin = problem.indices, problem.fixed, block.first
+    for i in range(count):
+        if first + i + AHEAD < len(indices):
+            ahead = np.int64(indices[first + i + AHEAD]) * problem.dim + origin
+            fetch((fixed, ahead), columns)
+        start, line = np.int64(indices[first + i]) * problem.dim + origin, i * LANES
+        lines = (plain, line, STRIDE), (scaled, line, STRIDE)
+        spread_panels((fixed, start), whole, (factors, i), lines[0], lines[1])
+        for k in range(whole, block.width):
+            place = line + k // LANES * STRIDE + k % LANES
+            value = fixed[start + k] if k < columns else np.float32(0)
+            plain[place] = value
+            scaled[place] = value * factors[i]
 
 
 @kernel
@@ -195,15 +201,10 @@ def factor(block: Block) -> None:
         top = p * LANES
         corner = (system, p * down + top * LANES)
         _take_above(system, block.width, p)
-        split_triangle(corner, (inverses, top))
+        take_line1((target, top, LANES), (target, 0), (system, p * down, down), top)
+        split_triangle(corner, (inverses, top), (target, top))
         for q in range(p + 1, panels):
             divide_panel((system, q * down + top * LANES), corner, (inverses, top))
-        take_line1((target, top, LANES), (target, 0), (system, p * down, down), top)
-        for r in range(LANES):
-            value = target[top + r] * inverses[top + r]
-            target[top + r] = value
-            for c in range(r + 1, LANES):
-                target[top + c] -= system[corner[1] + r * LANES + c] * value
 
 
 @kernel
@@ -228,19 +229,12 @@ def _take_above(system: Vector, width: int, p: int) -> None:
 @kernel
 def substitute_back(block: Block) -> None:
     """Solve U x = target in place."""
-    system, target, inverses, sums = block.system, block.target, block.inverses, block.scratch
+    system, target, sums = block.system, block.target, block.scratch
     panels, down = block.width // LANES, block.width * LANES
     for p in range(panels - 1, -1, -1):
         top = p * LANES
-        corner = p * down + top * LANES
-        for q in range(p + 1, panels):
-            for r in range(0, LANES, GROUP):
-                rows = (system, q * down + (top + r) * LANES, LANES)
-                dots(rows, LANES, (target, q * LANES), (sums, 0))
-                for j in range(GROUP):
-                    target[top + r + j] -= sums[j]
-        for r in range(LANES - 1, -1, -1):
-            value = target[top + r] * inverses[top + r]
-            target[top + r] = value
-            for c in range(r):
-                target[top + c] -= system[corner + c * LANES + r] * value
+        undo_triangle((system, p * down + top * LANES), (block.inverses, top), (target, top))
+        for r in range(0, top, GROUP):
+            dots((system, p * down + r * LANES, LANES), LANES, (target, top), (sums, 0))
+            for j in range(GROUP):
+                target[r + j] -= sums[j]

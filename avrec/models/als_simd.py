@@ -153,25 +153,46 @@ take_line1 = _tile(1, 1, sign=-1, left_step=1)
 
 
 @intrinsic
-def split_triangle(_: Any, triangle: Any, inverses: Any) -> Any:
-    """Factor the `LANES` rows of a panel that hold a symmetric A into T^T T = A, T upper.
+def split_triangle(_: Any, triangle: Any, inverses: Any, target: Any) -> Any:
+    """Factor the `LANES` rows of a panel that hold a symmetric A: T^T T = A, T upper.
 
-    T takes the place of A, of which the lower half is not read; inverses[:LANES] get one over the
-    diagonal of T. A pivot below `SMALL` counts as `SMALL`.
+    T takes the place of A, of which the lower half is not read. inverses[:LANES] get one over the
+    diagonal of T, and target[:LANES] the solution of T^T y = target. A pivot below `SMALL` counts
+    as `SMALL`.
     """
 
-    def emit(write: "_Writer", triangle: "_Spot", inverses: "_Spot") -> None:
+    def emit(write: "_Writer", triangle: "_Spot", inverses: "_Spot", target: "_Spot") -> None:
         rows = [write.load(triangle.at(r * LANES)) for r in range(LANES)]
+        right = write.load(target.at())
         for r in range(LANES):
             inverse = write.inverse_root(write.pick(rows[r], r))
-            write.builder.store(inverse, inverses.at(r))
-            rows[r] = write.product(rows[r], write.spread_value(inverse))
+            write.put(inverse, inverses.at(r))
+            rows[r] = write.product(rows[r], write.fill(inverse))
             write.store(rows[r], triangle.at(r * LANES))
+            value = write.builder.fmul(write.pick(right, r), inverse)
+            write.put(value, target.at(r))
+            right = write.fma(write.fill(value, -1), rows[r], right)
             for t in range(r + 1, LANES):
-                factor = write.spread_value(write.pick(rows[r], t), -1)
+                factor = write.fill(write.pick(rows[r], t), -1)
                 rows[t] = write.fma(factor, rows[r], rows[t])
 
-    return types.void(triangle, inverses), _generator(emit)
+    return types.void(triangle, inverses, target), _generator(emit)
+
+
+@intrinsic
+def undo_triangle(_: Any, triangle: Any, inverses: Any, target: Any) -> Any:
+    """Solve T x = target[:LANES] in place; T and its inverses as `split_triangle` left them."""
+
+    def emit(write: "_Writer", triangle: "_Spot", inverses: "_Spot", target: "_Spot") -> None:
+        values = [write.get(target.at(r)) for r in range(LANES)]
+        for r in reversed(range(LANES)):
+            values[r] = write.builder.fmul(values[r], write.get(inverses.at(r)))
+            write.put(values[r], target.at(r))
+            for c in range(r):
+                part = write.builder.fmul(values[r], write.get(triangle.at(c * LANES + r)))
+                values[c] = write.builder.fsub(values[c], part)
+
+    return types.void(triangle, inverses, target), _generator(emit)
 
 
 @intrinsic
@@ -235,6 +256,14 @@ class _Writer:
         """Number of whole vectors in some floats."""
         return self.builder.sdiv(floats, _INT(LANES))
 
+    def get(self, pointer: Any) -> Any:
+        """The float that lies at an address."""
+        return self.builder.load(pointer)
+
+    def put(self, value: Any, pointer: Any) -> None:
+        """Put a float at an address."""
+        self.builder.store(value, pointer)
+
     def load(self, pointer: Any) -> Any:
         """The vector that lies at an address."""
         return self.builder.load(self.builder.bitcast(pointer, _VECTOR.as_pointer()), align=4)
@@ -268,9 +297,9 @@ class _Writer:
 
     def spread(self, pointer: Any, sign: int = 1) -> Any:
         """The float at an address, in all lanes."""
-        return self.spread_value(self.builder.load(pointer), sign)
+        return self.fill(self.get(pointer), sign)
 
-    def spread_value(self, one: Any, sign: int = 1) -> Any:
+    def fill(self, one: Any, sign: int = 1) -> Any:
         """One float in all lanes, negated where the sign is -1."""
         first = self.builder.insert_element(_VECTOR(ir.Undefined), one, _FLAG(0))
         vector = self.shuffle(first, first, [0] * LANES)
