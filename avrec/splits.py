@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from avrec.arrays import Micros
 from avrec.schema import INTERACTIONS, conform
 
 
@@ -46,9 +47,7 @@ def by_time(interactions: pa.Table, config: SplitConfig) -> Split:
     """
     table = conform(interactions, INTERACTIONS)
     at = table["at"].cast(pa.int64()).to_numpy()
-    test_at = _cut(at, config.test_share)
-    rank_at = _cut(at, config.rank_share + config.test_share)
-    rank_at = min(rank_at, test_at)
+    rank_at, test_at = moments(at, config)
     return Split(
         train=table.filter(pa.array(at < rank_at)),
         rank=table.filter(pa.array((at >= rank_at) & (at < test_at))),
@@ -58,7 +57,13 @@ def by_time(interactions: pa.Table, config: SplitConfig) -> Split:
     )
 
 
-def _cut(at: np.ndarray, share: float) -> int:
+def moments(at: Micros, config: SplitConfig) -> tuple[int, int]:
+    """When the ranker's span and the test begin, given when each interaction happened."""
+    test_at = _cut(at, config.test_share)
+    return min(_cut(at, config.rank_share + config.test_share), test_at), test_at
+
+
+def _cut(at: Micros, share: float) -> int:
     """The moment from which about `share` of the interactions happened."""
     if not len(at):
         return 0

@@ -8,15 +8,15 @@ from dataclasses import asdict
 
 from avrec.config import RunConfig
 from avrec.distributed.als import fit_on_workers
+from avrec.distributed.als_shards import shards
+from avrec.distributed.learn import Run
 from avrec.distributed.session import run_job
 from avrec.distributed.train import forget, run_name
 from avrec.embed import pool
 from avrec.factors import Factors
-from avrec.interactions import weight_matrix
 from avrec.models import als
 from avrec.models.cold import fill_cold
-from avrec.schema import INTERACTIONS, ITEMS
-from avrec.splits import by_time
+from avrec.schema import ITEMS
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
@@ -37,22 +37,22 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         logger.info("up to date")
         return
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
-    split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
-    learned = fit_on_workers(
-        weight_matrix(split.train, items).weights,
+    warm = config.als.warm_start and workspace.has("als")
+    before = als.earlier(workspace.open("als"), items, config.als) if warm else None
+    name = run_name("als", recipe)
+    fitted = fit_on_workers(
+        shards(workspace, items, config.split),
         config.als,
-        seed=config.seed,
-        workers=config.workers,
-        workspace=workspace,
-        name=run_name("als", recipe),
+        Run(workspace, name, config.workers, config.seed),
+        before,
     )
-    factors = Factors(items, learned)
+    factors = Factors(items, fitted.items)
     trained = factors.known()
     if content:
         pooled = pool.load(workspace.open("content"), items)
         factors = fill_cold(factors, pooled.joined(), config.cold)
     with workspace.create("als", recipe) as draft:
-        als.save(als.ALS(factors, config.als, trained), draft)
+        als.save(als.ALS(factors, config.als, trained, fitted.audience), draft)
     forget(workspace, "als")
 
 

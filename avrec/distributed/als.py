@@ -1,25 +1,36 @@
-"""Alternating least squares on Ray Train: every worker solves its block of rows of both sides.
+"""Alternating least squares on Ray Train: every worker solves its rows of both sides.
 
-The weights go into the object store once. A half step ends in one all-gather of the solved rows;
-a row comes out the same wherever it is solved, so the number of workers does not show.
+Interactions are read by shard; a half step ends in the workers sharing the rows that they have
+solved, or in each fetching those that it needs where all of them do not fit. A row comes out the
+same wherever it is solved, and sums over rows are exact, so the number of workers does not show.
+
+A checkpoint has one file a worker, with its rows of both sides; it is written while the next epoch
+runs. A run that goes on may do so on another number of workers.
 """
 
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import ray
 import safetensors.numpy
 import torch
 import torch.distributed as dist
-from scipy.sparse import csr_array
+from safetensors import safe_open
 
-from avrec.arrays import Vectors
-from avrec.distributed.train import latest_files, report, train
-from avrec.models.als import ALSConfig, Epoch, fit
-from avrec.store import Workspace
-from avrec.workers import WorkersConfig
+from avrec.arrays import Array, Offsets, Vectors
+from avrec.distributed.als_shards import Shards, load
+from avrec.distributed.learn import Run
+from avrec.distributed.train import latest, names, report, train
+from avrec.models.als import ALSConfig, Earlier
+from avrec.models.als_fit import Epoch, Fitter, Parts
+from avrec.models.als_objective import Population
+from avrec.models.als_parts import Part, gather_numbers
 
-CHECKPOINT = "als.safetensors"
+CHECKPOINT = "als"
 
 
 class Gloo:
@@ -29,56 +40,137 @@ class Gloo:
         self._group = dist.new_group(backend="gloo")
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
-    def all_gather(self, block: Vectors) -> Vectors:
-        """Put the blocks of all workers below one another, in the order of rank."""
-        mine = torch.tensor([len(block)])
-        lengths = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(lengths, mine, group=self._group)
-        widest = max(int(length) for length in lengths)
-        padded = torch.zeros((widest, block.shape[1]), dtype=torch.float32)
-        padded[: len(block)] = torch.from_numpy(block)
-        blocks = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(blocks, padded, group=self._group)
-        return np.concatenate(
-            [rows[: int(length)].numpy() for rows, length in zip(blocks, lengths, strict=True)]
+    def share(self, table: Array, bounds: Offsets) -> None:
+        """Bring in, in place, the rows of a table that other workers have written."""
+        rows = torch.from_numpy(table)
+        waiting = [
+            dist.broadcast(rows[bounds[r] : bounds[r + 1]], r, group=self._group, async_op=True)
+            for r in range(self.size)
+            if bounds[r] < bounds[r + 1]
+        ]
+        for work in waiting:
+            work.wait()
+
+    def exchange(self, pieces: Sequence[Array]) -> list[Array]:
+        """Send piece r to worker r; returns what each has sent here, in the order of rank."""
+        lengths = np.zeros((self.size, self.size), np.int64)
+        lengths[self.rank] = [len(piece) for piece in pieces]
+        self.share(lengths, np.arange(self.size + 1))
+        arriving = lengths[:, self.rank]
+        sent = torch.from_numpy(np.concatenate(pieces))
+        got = torch.empty((int(arriving.sum()), *sent.shape[1:]), dtype=sent.dtype)
+        dist.all_to_all_single(
+            got, sent, arriving.tolist(), lengths[self.rank].tolist(), group=self._group
         )
+        return np.split(got.numpy(), np.cumsum(arriving)[:-1])
+
+    def total(self, numbers: Array) -> Array:
+        """Sum the whole numbers of all workers, entry by entry."""
+        summed = torch.from_numpy(numbers.copy())
+        dist.all_reduce(summed, group=self._group)
+        return summed.numpy()
+
+
+class Fitted(NamedTuple):
+    """Factors of all items, and the users that they were fitted to."""
+
+    items: Vectors
+    audience: Population
 
 
 def fit_on_workers(
-    weights: csr_array,
-    config: ALSConfig,
-    *,
-    seed: int,
-    workers: WorkersConfig,
-    workspace: Workspace,
-    name: str,
-) -> Vectors:
-    """Do what `avrec.models.als.fit` does, on `workers`, with a checkpoint an epoch.
+    shards: Shards, config: ALSConfig, run: Run, earlier: Earlier | None = None
+) -> Fitted:
+    """Do what `avrec.models.als.fit` does, on the workers of `run`, with a checkpoint an epoch.
 
-    A run of the same `name` that was cut off goes on; see `avrec.distributed.train`.
+    Args:
+        shards: the interactions, and the catalogue that the item factors follow.
+        config: the objective and how long to minimise it.
+        run: a run of the same name that was cut off goes on.
+        earlier: item factors to start from, for `config.warm_epochs`.
     """
-    settings = {"weights": ray.put(weights), "config": config, "seed": seed}
-    last = train(loop, settings, workers=workers, workspace=workspace, name=name)
-    return safetensors.numpy.load((last / CHECKPOINT).read())["items"]
+    if earlier is not None:
+        config = replace(config, epochs=config.warm_epochs)
+    settings = {
+        "config": asdict(config),
+        "shards": ray.put(shards),
+        "earlier": None if earlier is None else ray.put(earlier),
+        "seed": run.seed,
+        "checkpoint_seconds": run.workers.checkpoint_seconds,
+        "threads": max(1, int(run.workers.num_cpus)),
+    }
+    last = train(loop, settings, workers=run.workers, workspace=run.workspace, name=run.name)
+    files = [safetensors.numpy.load((last / name).read()) for name in names(last)]
+    items = np.zeros((len(shards.items), config.dim), np.float32)
+    for tensors in files:
+        start = int(tensors["starts"][1])
+        items[start : start + len(tensors["items"])] = tensors["items"]
+    return Fitted(items, Population(files[0]["audience"], int(files[0]["num_known"][0])))
 
 
-def loop(settings: dict[str, Any]) -> None:
+def loop(settings: Mapping[str, Any]) -> None:
     """Fit as one of the workers."""
-    group, config = Gloo(), settings["config"]
-    weights = ray.get(settings["weights"])
-    rng = np.random.default_rng(settings["seed"])
+    group, config = Gloo(), ALSConfig(**settings["config"])
+    parts = load(ray.get(settings["shards"]), config, group)
+    fitter = Fitter(parts, config, group, threads=settings["threads"])
 
-    def checkpoint(epoch: Epoch) -> None:
-        tensors = {"items": epoch.items, "epoch": np.array([epoch.number])}
-        files = {CHECKPOINT: safetensors.numpy.save(tensors)} if group.rank == 0 else None
+    def save(epoch: Epoch, more: Mapping[str, Array] | None = None) -> None:
+        assert epoch.users is not None
+        tensors = {
+            "starts": np.array([parts.users.start, parts.items.start]),
+            "epoch": np.array([epoch.number]),
+            "change": np.array([epoch.change]),
+            "users": epoch.users,
+            "items": epoch.items,
+            **(more or {}),
+        }
+        files = {f"{CHECKPOINT}-{group.rank:05d}.safetensors": safetensors.numpy.save(tensors)}
         report({"epoch": epoch.number, "change": epoch.change}, files)
 
-    fit(weights, config, rng=rng, collective=group, start=_start(), on_epoch=checkpoint)
+    saved = time.monotonic()
+
+    def checkpoint(epoch: Epoch) -> None:
+        nonlocal saved
+        due = time.monotonic() - saved >= settings["checkpoint_seconds"]
+        if epoch.number < config.epochs and gather_numbers(due, group)[0]:
+            save(epoch)
+            saved = time.monotonic()
+
+    start = _restored(parts, config) or _first(fitter, settings)
+    last = fitter.run(start, checkpoint)
+    audience = fitter.audience(last)
+    known = np.array([audience.num_known])
+    save(last, {"audience": audience.gram, "num_known": known})
 
 
-def _start() -> Epoch | None:
-    files = latest_files()
-    if not files:
-        return None
-    tensors = safetensors.numpy.load(files[CHECKPOINT])
-    return Epoch(int(tensors["epoch"][0]), tensors["items"])
+def _first(fitter: Fitter, settings: Mapping[str, Any]) -> Epoch:
+    if settings["earlier"] is None:
+        return fitter.begin(np.random.default_rng(settings["seed"]))
+    found: Earlier = ray.get(settings["earlier"])
+    mine = slice(fitter.parts.items.start, fitter.parts.items.stop)
+    return fitter.fold_in(found.items[mine], found.known[mine])
+
+
+def _restored(parts: Parts, config: ALSConfig) -> Epoch | None:
+    """Read this worker's rows from a checkpoint, whoever wrote them."""
+    with latest() as folder:
+        if folder is None:
+            return None
+        paths = sorted(folder.glob(f"{CHECKPOINT}-*.safetensors"))
+        users = _rows(paths, "users", parts.users, config.dim)
+        items = _rows(paths, "items", parts.items, config.dim)
+        with safe_open(paths[0], "np") as first:
+            number, change = first.get_tensor("epoch")[0], first.get_tensor("change")[0]
+    return Epoch(int(number), items, float(change), users)
+
+
+def _rows(paths: Sequence[Path], name: str, part: Part, dim: int) -> Vectors:
+    rows = np.zeros((part.stop - part.start, dim), np.float32)
+    for path in paths:
+        with safe_open(path, "np") as file:
+            piece = file.get_slice(name)
+            first = int(file.get_tensor("starts")[0 if name == "users" else 1])
+            a, b = max(first, part.start), min(first + piece.get_shape()[0], part.stop)
+            if a < b:
+                rows[a - part.start : b - part.start] = piece[a - first : b - first]
+    return rows

@@ -9,7 +9,8 @@ changed recipe begins anew. Call `forget` when the artifact is committed.
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pyarrow.fs import FileSelector, FileType
 from ray.data import Dataset, ExecutionOptions
 from ray.train import (
     CheckpointConfig,
+    CheckpointUploadMode,
     DataConfig,
     FailureConfig,
     LoggingConfig,
@@ -65,7 +67,7 @@ def train(
             datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
         ),
         scaling_config=ScalingConfig(
-            num_workers=workers.num_workers,
+            num_workers=_num_workers(workers),
             use_gpu=workers.use_gpu,
             resources_per_worker={
                 "CPU": workers.num_cpus,
@@ -87,6 +89,12 @@ def train(
     return Place(result.checkpoint.filesystem, result.checkpoint.path)
 
 
+def _num_workers(workers: WorkersConfig) -> int | tuple[int, int]:
+    if workers.min_workers in (0, workers.num_workers):
+        return workers.num_workers
+    return workers.min_workers, workers.num_workers
+
+
 def run_name(model: str, recipe: Recipe) -> str:
     """Name the run that makes `model` by `recipe`."""
     return f"{model}-{recipe.key}"
@@ -102,24 +110,44 @@ def forget(workspace: Workspace, model: str) -> None:
 
 
 def report(metrics: Mapping[str, float], files: Mapping[str, bytes] | None = None) -> None:
-    """Report an epoch; every worker calls this, and the one that passes `files` saves them."""
+    """Report an epoch; every worker calls this, and those that pass `files` save them.
+
+    The files go to the workspace while the worker goes on.
+    """
     logger.info("epoch %s", log.pairs(**metrics))
-    if files is None:
-        ray.train.report(dict(metrics))
-        return
-    with tempfile.TemporaryDirectory() as folder:
+    checkpoint = None
+    if files is not None:
+        folder = tempfile.mkdtemp()  # removed by Ray when the files are saved
         for file_name, content in files.items():
             (Path(folder) / file_name).write_bytes(content)
-        ray.train.report(dict(metrics), checkpoint=ray.train.Checkpoint.from_directory(folder))
+        checkpoint = ray.train.Checkpoint.from_directory(folder)
+    ray.train.report(
+        dict(metrics), checkpoint=checkpoint, checkpoint_upload_mode=CheckpointUploadMode.ASYNC
+    )
+
+
+@contextmanager
+def latest() -> Iterator[Path | None]:
+    """Give the folder of the checkpoint to go on from; None at the first start."""
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield Path(folder)
 
 
 def latest_files() -> dict[str, bytes]:
     """Read the files of the checkpoint to go on from; empty at the first start."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return {}
-    with checkpoint.as_directory() as folder:
-        return {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.is_file()}
+    with latest() as folder:
+        paths = [] if folder is None else sorted(folder.iterdir())
+        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+
+
+def names(checkpoint: Place) -> list[str]:
+    """Names of the files of a checkpoint."""
+    found = checkpoint.filesystem.get_file_info(FileSelector(checkpoint.path))
+    return sorted(one.base_name for one in found if one.is_file)
 
 
 def _with_logs(loop: Loop) -> Loop:

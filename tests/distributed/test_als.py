@@ -1,52 +1,122 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import ray
 import ray.train
-import safetensors.numpy
 from scipy.sparse import csr_array
 
 from avrec.distributed import als, train
+from avrec.distributed.als_shards import Shards, load, shards
+from avrec.distributed.learn import Run
+from avrec.errors import InputError
+from avrec.interactions import weight_matrix
 from avrec.models.als import ALSConfig, fit
+from avrec.models.als_fit import split
+from avrec.models.als_objective import SOLVERS
+from avrec.models.als_parts import Solo
+from avrec.schema import INTERACTIONS
+from avrec.splits import SplitConfig
 from avrec.store import Workspace
+from avrec.vocab import Vocabulary
 from avrec.workers import WorkersConfig
 
 CONFIG = ALSConfig(dim=6, epochs=4)
+ALL = SplitConfig(rank_share=0, test_share=0)
+ITEMS = Vocabulary.of([f"i{row:02}" for row in range(31)])
+
+
+def interactions(weights):
+    """INTERACTIONS of a matrix, one a second, in no order."""
+    user, item = weights.tocoo().coords
+    order = np.random.default_rng(0).permutation(weights.nnz)
+    columns = {
+        "user_id": [f"u{n:02}" for n in user[order]],
+        "item_id": [f"i{n:02}" for n in item[order]],
+        "weight": weights.data[order].astype(np.float32),
+        "at": pa.array(np.arange(weights.nnz) * 10**6, pa.timestamp("us", tz="UTC")),
+    }
+    return pa.table(columns, schema=INTERACTIONS)
+
+
+def write(workspace, table, num_parts=5):
+    """Write a table in parts, the last of them empty."""
+    with workspace.create("interactions", workspace.recipe({})) as draft:
+        draft.set_schema(INTERACTIONS)
+        rows = -(-len(table) // (num_parts - 1))
+        for part in range(num_parts):
+            draft.add_table(f"part-{part:05d}.parquet", table.slice(part * rows, rows))
 
 
 @pytest.fixture(scope="module")
-def weights() -> csr_array:
+def table() -> pa.Table:
     rng = np.random.default_rng(5)
-    return csr_array(np.where(rng.random((50, 31)) < 0.2, rng.random((50, 31)), 0))
+    weights = np.where(rng.random((50, 31)) < 0.2, rng.random((50, 31)), 0)
+    weights[7], weights[:, 4] = 0, 0
+    return interactions(csr_array(weights))
 
 
 @pytest.fixture
-def workspace(tmp_path) -> Workspace:
-    return Workspace(str(tmp_path))
+def workspace(tmp_path, table) -> Workspace:
+    made = Workspace(str(tmp_path / "workspace"))
+    write(made, table)
+    return made
 
 
-def runs(workspace):
-    return sorted(path.name for path in Path(workspace.root.path, train.RUNS).iterdir())
+def run_on(num_workers, workspace, **options):
+    workers = WorkersConfig(num_workers=num_workers, num_cpus=0.5, checkpoint_seconds=0, **options)
+    return Run(workspace, "als-1", workers, seed=7)
 
 
-@pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_number_of_workers_does_not_show(local_ray, weights, workspace, num_workers):
+def in_one_process(table, config):
+    weights = weight_matrix(table, ITEMS).weights
+    return fit(weights, config, rng=np.random.default_rng(7))
+
+
+@pytest.mark.parametrize(
+    ("num_workers", "solver", "max_gathered_mb"),
+    [(1, "cg", 4096), (2, "cholesky", 0), (3, "cg", 4096), (3, "subspace", 0)],
+)
+def test_number_of_workers_does_not_show(
+    local_ray, table, workspace, num_workers, solver, max_gathered_mb
+):
+    config = replace(CONFIG, solver=solver, max_gathered_mb=max_gathered_mb)
     found = als.fit_on_workers(
-        weights,
-        CONFIG,
-        seed=7,
-        workers=WorkersConfig(num_workers=num_workers, num_cpus=0.5),
-        workspace=workspace,
-        name="als-1",
+        shards(workspace, ITEMS, ALL), config, run_on(num_workers, workspace)
     )
-    expected = fit(weights, CONFIG, rng=np.random.default_rng(7))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(found.items, in_one_process(table, config))
+    assert not found.items[4].any(), "nobody took to it"
+    assert found.audience.num_known == 49
+
+
+def test_more_workers_than_rows(local_ray, tmp_path):
+    workspace, items = Workspace(str(tmp_path)), Vocabulary.of(["i00", "i01"])
+    few = interactions(csr_array(np.array([[1, 0], [0, 2]])))
+    write(workspace, few)
+    found = als.fit_on_workers(shards(workspace, items, ALL), CONFIG, run_on(3, workspace))
+    expected = fit(weight_matrix(few, items).weights, CONFIG, rng=np.random.default_rng(7))
+    np.testing.assert_array_equal(found.items, expected)
+
+
+def test_nothing_to_train_on_gives_zero_rows(local_ray, tmp_path):
+    workspace = Workspace(str(tmp_path))
+    write(workspace, INTERACTIONS.empty_table())
+    found = als.fit_on_workers(shards(workspace, ITEMS, ALL), CONFIG, run_on(2, workspace))
+    assert found.items.shape == (31, 6)
+    assert not found.items.any()
+
+
+def test_starts_with_as_many_workers_as_there_is_room_for(local_ray, table, workspace):
+    run = Run(workspace, "als-1", WorkersConfig(num_workers=40, min_workers=1), seed=7)
+    found = als.fit_on_workers(shards(workspace, ITEMS, ALL), CONFIG, run)
+    np.testing.assert_array_equal(found.items, in_one_process(table, CONFIG))
 
 
 def dies_once(settings):
-    """Run the loop, but kill the second worker after its third epoch if it began at the first."""
+    """Run the loop, but kill the second worker in its third epoch if it began at the first."""
     marker, report = Path(settings["marker"]), als.report
 
     def report_and_die(metrics, files=None):
@@ -54,33 +124,70 @@ def dies_once(settings):
         if ray.train.get_context().get_world_rank() == 1:
             with marker.open("a") as note:
                 note.write(f"{metrics['epoch']} ")
-            if marker.read_text() == "1 2 3 ":
+            if marker.read_text() == "1 2 ":
+                saved = ray.train.get_all_reported_checkpoints()  # waits for the second's
+                assert len(saved) == 2
                 os._exit(1)
 
     als.report = report_and_die
     als.loop(settings)
 
 
-def test_killed_worker_costs_nothing_but_time(local_ray, weights, workspace, tmp_path):
+def test_killed_worker_costs_nothing_but_time(local_ray, table, workspace, tmp_path, monkeypatch):
     ray.cloudpickle.register_pickle_by_value(__import__(__name__, fromlist=["dies_once"]))
-    marker = tmp_path / "epochs.txt"
-    last = train.train(
-        dies_once,
-        {"weights": ray.put(weights), "config": CONFIG, "seed": 7, "marker": str(marker)},
-        workers=WorkersConfig(num_cpus=0.5),
-        workspace=workspace,
-        name="als-1",
-    )
-    found = safetensors.numpy.load((last / als.CHECKPOINT).read())["items"]
-    expected = fit(weights, CONFIG, rng=np.random.default_rng(7))
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    marker, train_all = tmp_path / "epochs.txt", als.train
+
+    def train_dying(loop, settings, **options):
+        return train_all(dies_once, {**settings, "marker": str(marker)}, **options)
+
+    monkeypatch.setattr(als, "train", train_dying)
+    found = als.fit_on_workers(shards(workspace, ITEMS, ALL), CONFIG, run_on(2, workspace))
+    np.testing.assert_array_equal(found.items, in_one_process(table, CONFIG))
 
     epochs = [int(number) for number in marker.read_text().split()]
-    assert epochs[:3] == [1, 2, 3]
-    assert epochs[3] > 1, "the second start went on from a checkpoint"
-    assert epochs[-1] == 4
+    assert epochs == [1, 2, 3, 4], "the second start went on in the third epoch"
 
-    assert runs(workspace) == ["als-1"]
+    runs = Path(workspace.root.path, train.RUNS)
+    assert [path.name for path in runs.iterdir()] == ["als-1"]
     train.forget(workspace, "als")
     train.forget(workspace, "als")
-    assert runs(workspace) == []
+    assert list(runs.iterdir()) == []
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_shards_hold_what_the_matrix_holds(table, workspace, solver):
+    found = shards(workspace, ITEMS, ALL)
+    config = replace(CONFIG, solver=solver, alpha=3)
+    parts = load(found, config, Solo())
+    expected = split(weight_matrix(table, ITEMS).weights, config)
+    for part, other in zip(parts, expected, strict=True):
+        np.testing.assert_array_equal(part.pull.toarray(), other.pull.toarray())
+        np.testing.assert_array_equal(part.blocks, other.blocks)
+
+
+def test_only_known_items_before_the_cut_train(table, workspace):
+    few = Vocabulary.of([f"i{row:02}" for row in range(10, 20)])
+    found = shards(workspace, few, SplitConfig(rank_share=0.1, test_share=0.2))
+    part = load(found, CONFIG, Solo()).users
+    kept = table.slice(0, int(np.floor(0.7 * len(table))))
+    expected = weight_matrix(kept, few)
+    np.testing.assert_array_equal(part.pull.toarray(), expected.weights.toarray())
+
+
+@pytest.mark.parametrize("wrong", [-1, np.nan, np.inf])
+def test_names_the_interaction_whose_weight_is_wrong(table, tmp_path, wrong):
+    workspace = Workspace(str(tmp_path))
+    weight = table["weight"].to_numpy().copy()
+    weight[200] = wrong
+    write(workspace, table.set_column(2, INTERACTIONS.field("weight"), [weight]))
+    row = table.slice(200, 1).to_pylist()[0]
+    with pytest.raises(InputError, match=f"user '{row['user_id']}' and item '{row['item_id']}' is"):
+        shards(workspace, ITEMS, ALL)
+
+
+def test_shards_are_plain_values(workspace):
+    found = shards(workspace, ITEMS, ALL)
+    assert isinstance(found, Shards)
+    again = ray.cloudpickle.loads(ray.cloudpickle.dumps(found))
+    assert again.paths == found.paths
+    assert again.items.ids.equals(found.items.ids)

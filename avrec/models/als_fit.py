@@ -1,0 +1,183 @@
+"""The alternation of ALS, on one worker or many."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from avrec.arrays import Mask, Vectors
+from avrec.models.als_objective import ALSConfig, Population, Side, improve_rows, observed
+from avrec.models.als_parts import (
+    Chunk,
+    Collective,
+    Part,
+    Solo,
+    Table,
+    chunks,
+    cut_blocks,
+    gather_numbers,
+    population,
+    worker_bounds,
+)
+
+ROWS_DRAWN = 1 << 16
+
+
+class Epoch(NamedTuple):
+    """Where a fit stands, as one worker sees it.
+
+    Attributes:
+        number: epochs done.
+        items: factors of this worker's items; of all items where it is alone.
+        change: relative change of the item factors of all workers in the last epoch.
+        users: the same of users; none where they are to be folded in from the items.
+    """
+
+    number: int
+    items: Vectors
+    change: float = np.inf
+    users: Vectors | None = None
+
+
+class Parts(NamedTuple):
+    """One worker's users and items."""
+
+    users: Part
+    items: Part
+
+
+def split(weights: csr_array, config: ALSConfig, group: Collective | None = None) -> Parts:
+    """Take a worker's rows of both sides from the whole matrix.
+
+    Raises:
+        ValueError: a weight is negative or not finite.
+    """
+    group = group or Solo()
+    pull = observed(weights, config.alpha)
+    return Parts(_own(pull, config, group), _own(csr_array(pull.T), config, group))
+
+
+def _own(pull: csr_array, config: ALSConfig, group: Collective) -> Part:
+    pull = csr_array(pull)
+    blocks = cut_blocks(np.diff(pull.indptr), config)
+    start, stop = worker_bounds(blocks, group.size)[group.rank : group.rank + 2]
+    return Part.of(pull if group.size == 1 else pull[start:stop], blocks, group)
+
+
+class Fitter:
+    """Alternates between the sides; every worker of a group has one and calls it alike.
+
+    Args:
+        parts: this worker's rows.
+        config: what to minimise, and how.
+        group: the workers.
+        threads: threads of this worker.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        config: ALSConfig,
+        group: Collective | None = None,
+        *,
+        threads: int = 1,
+    ) -> None:
+        self.parts, self.config = parts, config
+        self.group, self.threads = group or Solo(), threads
+        self._cut: dict[int, list[Chunk]] = {}
+
+    def begin(self, rng: np.random.Generator) -> Epoch:
+        """Draw item factors; every worker must bring the same generator."""
+        items, dim = self.parts.items, self.config.dim
+        drawn = np.empty((items.stop - items.start, dim), np.float32)
+        for first in range(0, items.num_rows, ROWS_DRAWN):
+            last = min(first + ROWS_DRAWN, items.num_rows)
+            normal = rng.normal(0, 0.1 / np.sqrt(dim), (last - first, dim))
+            a, b = max(first, items.start), min(last, items.stop)
+            if a < b:
+                drawn[a - items.start : b - items.start] = normal[a - first : b - first]
+        drawn[np.diff(items.pull.indptr) == 0] = 0
+        return Epoch(0, drawn, users=self._no_users())
+
+    def fold_in(self, items: Vectors, known: Mask) -> Epoch:
+        """Begin where another fit has ended: users are folded in, then the items it lacked.
+
+        Args:
+            items: factors of this worker's items; those not known are not read.
+            known: which of them the other fit has set.
+        """
+        exactly = replace(self.config, solver="cholesky")
+        kept = np.where(known[:, None], items, np.float32(0)).astype(np.float32)
+        kept[np.diff(self.parts.items.pull.indptr) == 0] = 0
+        table = Table(self.parts.items, kept, whole=self._fits(self.parts.items))
+        users = Table(self.parts.users, self._no_users(), whole=self._fits(self.parts.users))
+        self._half(self.parts.users, users.own, table, exactly)
+        folded = np.zeros_like(kept)
+        self._half(self.parts.items, folded, users, exactly)
+        return Epoch(0, np.where(known[:, None], kept, folded), users=users.own)
+
+    def run(self, start: Epoch, on_epoch: Callable[[Epoch], None] | None = None) -> Epoch:
+        """Go on from an epoch to the last one, calling `on_epoch` after each.
+
+        The arrays that it is given hold until it returns.
+        """
+        own_users = self._no_users() if start.users is None else start.users.copy()
+        users = Table(self.parts.users, own_users, whole=self._fits(self.parts.users))
+        items = Table(self.parts.items, start.items.copy(), whole=self._fits(self.parts.items))
+        if start.users is None and self.config.solver != "cholesky":
+            self._half(self.parts.users, users.own, items, replace(self.config, solver="cholesky"))
+        epoch = Epoch(start.number, items.own, start.change, users.own)
+        while epoch.number < self.config.epochs:
+            before = items.own.copy()
+            self._half(self.parts.users, users.own, items, self.config)
+            self._half(self.parts.items, items.own, users, self.config)
+            change = self._change(before, items.own)
+            epoch = Epoch(epoch.number + 1, items.own, change, users.own)
+            if on_epoch is not None:
+                on_epoch(epoch)
+        return epoch
+
+    def audience(self, epoch: Epoch) -> Population:
+        """Describe the users as the next epoch would see them: what folding in an item needs."""
+        items = Table(self.parts.items, epoch.items, whole=self._fits(self.parts.items))
+        users = self._no_users() if epoch.users is None else epoch.users.copy()
+        self._half(self.parts.users, users, items, self.config)
+        return population(users, self.parts.users, self.group, self.threads)
+
+    def _half(self, part: Part, solved: Vectors, fixed: Table, config: ALSConfig) -> None:
+        """Improve this worker's rows of one side, in place, the other side held fixed."""
+        known = population(fixed.own, fixed.part, self.group, self.threads)
+        if fixed.whole is not None:
+            side = Side(fixed.gathered(self.group), known)
+            improve_rows(part.pull, side, config, solved, threads=self.threads)
+            return
+        for chunk in self._chunks(part):
+            side = Side(fixed.fetched(chunk.wanted, self.group), known)
+            rows = solved[chunk.start : chunk.stop]
+            improve_rows(chunk.pull, side, config, rows, threads=self.threads)
+
+    def _chunks(self, part: Part) -> list[Chunk]:
+        """Cut a part so that what a chunk fetches fits; the same number for every worker."""
+        key = id(part.pull)
+        if key not in self._cut:
+            most = max(1, (self.config.max_gathered_mb << 20) // (4 * self.config.dim))
+            made = list(chunks(part.pull, most))
+            count = int(gather_numbers(len(made), self.group).max())
+            end, none = part.pull.shape[0], np.empty(0, np.int32)
+            idle = Chunk(end, end, csr_array((0, 0), dtype=np.float32), none)
+            self._cut[key] = made + [idle] * (count - len(made))
+        return self._cut[key]
+
+    def _fits(self, part: Part) -> bool:
+        return part.num_rows * self.config.dim * 4 <= self.config.max_gathered_mb << 20
+
+    def _no_users(self) -> Vectors:
+        users = self.parts.users
+        return np.zeros((users.stop - users.start, self.config.dim), np.float32)
+
+    def _change(self, before: Vectors, after: Vectors) -> float:
+        moved = gather_numbers(float(np.linalg.norm(after - before)) ** 2, self.group).sum()
+        length = gather_numbers(float(np.linalg.norm(after)) ** 2, self.group).sum()
+        return float(np.sqrt(moved / length)) if length else 0.0
