@@ -23,6 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
@@ -156,7 +157,8 @@ class Draft:
 
     def add_tensors(self, name: str, tensors: Mapping[str, Array]) -> None:
         """Write a safetensors file."""
-        self.add(self.place.write_part(name, safetensors.numpy.save(dict(tensors))))
+        rows = {key: np.asarray(tensor, order="C") for key, tensor in tensors.items()}
+        self.add(self.place.write_part(name, safetensors.numpy.save(rows)))
 
     def add_json(self, name: str, value: object) -> None:
         """Write a JSON file."""

@@ -43,6 +43,16 @@ def test_reads_what_was_written(workspace):
     found.check()
 
 
+def test_tensors_of_any_layout(written):
+    workspace, _ = written
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with workspace.create("als", workspace.recipe({})) as draft:
+        draft.add_tensors("als.safetensors", {"cut": values[:, :2], "turned": values.T})
+    found = workspace.open("als").tensors("als.safetensors")
+    np.testing.assert_array_equal(found["cut"], values[:, :2])
+    np.testing.assert_array_equal(found["turned"], values.T)
+
+
 def test_table_of_several_parts(workspace):
     with workspace.create("metrics", workspace.recipe({})) as draft:
         for number in range(3):

@@ -13,7 +13,7 @@ from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.models import als
 from avrec.models.als import ALS, ALSConfig, Epoch, Side, fit, loss, solve_rows
-from avrec.models.als_fit import split
+from avrec.models.als_fit import Fitter, split
 from avrec.models.als_objective import SOLVERS
 from avrec.models.als_parts import Solo
 from avrec.store import Recipe, Workspace
@@ -189,6 +189,32 @@ def test_folds_a_history_in_as_training_would(model, two_tastes):
     assert top_k(folded, model.items.vectors, 1, exclude=histories).idx.tolist() == [[7], [-1]]
 
 
+def test_folds_an_item_in_as_training_would(two_tastes, model):
+    config = model.config
+    fitter = Fitter(split(two_tastes, config), config)
+    last = fitter.run(fitter.begin(np.random.default_rng(1)))
+    factors = Factors(model.items.vocabulary, last.items)
+    whole = ALS(factors, config, audience=fitter.audience(last))
+    users = solve_rows(two_tastes, Side.of(last.items), config)
+    best = solve_rows(csr_array(two_tastes.T), Side.of(users), config)
+
+    listeners = np.flatnonzero(two_tastes.toarray()[:, 6])
+    histories = Histories.of([np.flatnonzero(row) for row in two_tastes.toarray()[listeners]])
+    liked_by = csr_array(np.array([np.ones(len(listeners)), np.zeros(len(listeners))]))
+    folded = whole.item_vectors(liked_by, histories)
+    np.testing.assert_allclose(folded[0], best[6], rtol=1e-3, atol=1e-4)
+    assert not folded[1].any(), "nobody took to it"
+    with pytest.raises(ValueError, match="has its audience"):
+        model.item_vectors(liked_by, histories)
+
+
+def test_a_history_of_unknown_items_is_a_zero_row(rng):
+    weights = csr_array(np.array([[1, 0, 2], [0, 0, 1]], np.float32))
+    items = Factors(Vocabulary.of(["a", "b", "c"]), fit(weights, ALSConfig(dim=2), rng=rng))
+    users = ALS(items, ALSConfig(dim=2)).user_vectors(Histories.of([np.array([1])]))
+    assert not users.any()
+
+
 def test_filled_rows_do_not_move_the_users(model, rng):
     trained = np.arange(20) < 18
     zeroed, filled = model.items.vectors.copy(), model.items.vectors.copy()
@@ -207,8 +233,31 @@ def test_comes_back_from_disk_as_it_was(model, tmp_path):
     with workspace.create("als", Recipe({}, {})) as draft:
         als.save(model, draft)
     again = als.load(workspace.open("als"), model.items.vocabulary)
+    assert again.audience is None
     histories = Histories.of([np.array([0, 2])])
     np.testing.assert_array_equal(again.user_vectors(histories), model.user_vectors(histories))
     assert again.config == model.config
     with pytest.raises(ArtifactError, match="another catalogue"):
         als.load(workspace.open("als"), Vocabulary.of(pa.array(["other"])))
+
+
+def test_audience_comes_back_from_disk(model, tmp_path):
+    workspace, known = Workspace(str(tmp_path)), Side.of(model.items.vectors).population
+    with workspace.create("als", Recipe({}, {})) as draft:
+        als.save(ALS(model.items, model.config, audience=known), draft)
+    again = als.load(workspace.open("als"), model.items.vocabulary).audience
+    np.testing.assert_array_equal(again.gram, known.gram)
+    assert again.num_known == known.num_known
+
+
+def test_an_earlier_model_lends_what_it_has_trained(model, tmp_path):
+    workspace, trained = Workspace(str(tmp_path)), np.arange(20) != 2
+    with workspace.create("als", Recipe({}, {})) as draft:
+        als.save(ALS(model.items, model.config, trained), draft)
+    present = Vocabulary.of(["a", "i01", "i02", "i19", "z"])
+    found = als.earlier(workspace.open("als"), present, model.config)
+    assert found.known.tolist() == [False, True, False, True, False]
+    np.testing.assert_array_equal(found.items[[1, 3]], model.items.vectors[[1, 19]])
+    assert not found.items[[0, 2, 4]].any()
+    with pytest.raises(ArtifactError, match=r"has dim 4, not 8; set als\.warm_start = false"):
+        als.earlier(workspace.open("als"), present, ALSConfig(dim=8))
