@@ -15,13 +15,17 @@ from avrec.events import EventsConfig
 from avrec.feedback import FeedbackConfig
 from avrec.media.files import MediaConfig
 from avrec.models.als import ALSConfig
+from avrec.models.bpr import BPRConfig
 from avrec.models.cold import ColdConfig
+from avrec.models.neighbours import NeighboursConfig
 from avrec.models.ranker import RankerConfig
+from avrec.models.svd import SVDConfig
 from avrec.models.towers_net import TowersConfig
 from avrec.recommend import BatchConfig, RecommendConfig
 from avrec.sample.write import SampleConfig
 from avrec.splits import SplitConfig
 from avrec.store import join
+from avrec.tuning import TuneConfig
 from avrec.workers import WorkersConfig
 
 T = TypeVar("T")
@@ -66,6 +70,14 @@ class RunConfig:
     """Section `[recommend]`."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     """Section `[batch]`."""
+    svd: SVDConfig = field(default_factory=SVDConfig)
+    """Section `[svd]`."""
+    bpr: BPRConfig = field(default_factory=BPRConfig)
+    """Section `[bpr]`."""
+    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
+    """Section `[neighbours]`."""
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    """Section `[tune]`."""
     stages: tuple[str, ...] = (
         "probe",
         "embed",
@@ -145,7 +157,7 @@ def _expand(value: Any, workspace: str) -> Any:
 def _checked(value: Any, kind: type, at: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
-    if type(value) is not kind:
+    if type(value) is not kind and kind is not object:  # what may be anything, its section checks
         wanted = "a table" if kind is dict else "a list" if kind is list else kind.__name__
         raise ConfigError(f"{at} is {value!r}, expected {wanted}")
     if isinstance(value, float) and not math.isfinite(value):

@@ -79,6 +79,15 @@ class Case:
     counts: Counts
     at: int
 
+    def take(self, users: Idx) -> "Case":
+        """Some of the users, their rows in ascending order."""
+        return replace(
+            self,
+            users=Vocabulary(self.users.id_of(users)),
+            histories=self.histories.take(users),
+            relevant=self.relevant.take(users),
+        )
+
 
 class _Part(NamedTuple):
     """One split of the report: some users of the case, and what is relevant to each of them."""
@@ -121,7 +130,8 @@ def among_negatives(model: Retriever, histories: Histories, held_out: Idx, negat
 
     Only for tables that were published so: which model is best among a few negatives need not be
     best among all items (Krichene and Rendle, KDD 2020). Of equal scores the held-out item comes
-    last. Metrics of the result have one relevant item a query.
+    last; but where it is itself among its negatives, as in the files of NCF, it is no rival of its
+    own. Metrics of the result have one relevant item a query.
 
     Args:
         model: gives the vectors.
@@ -136,6 +146,7 @@ def among_negatives(model: Retriever, histories: Histories, held_out: Idx, negat
         queries = model.user_vectors(histories.take(block))
         asked = np.column_stack([held_out[block], negatives[block]])
         scores = np.einsum("qnd,qd->qn", items[asked], queries)
+        scores[:, 1:][asked[:, 1:] == asked[:, :1]] = -np.inf
         hits[block] = hits_among(scores[:, 0], scores[:, 1:])
     return hits
 
@@ -151,6 +162,12 @@ def evaluate(
     """
     rows = [row for part in _parts(case) for row in _rows(lists, part, case.counts, config, seed)]
     return pa.Table.from_pylist(rows, schema=METRICS)
+
+
+def hits_of(ranked: Idx, relevant: Histories, num_items: int) -> Hits:
+    """Mark what is relevant in lists, one a row of `relevant`."""
+    keys = np.arange(len(ranked), dtype=np.int64)[:, None] * num_items + ranked
+    return np.isin(keys, _keys(relevant, num_items)) & (ranked >= 0)
 
 
 def format_table(metrics: pa.Table, k: int | None = None) -> str:
@@ -233,15 +250,10 @@ def _compared(
 
 def _values(ranked: Idx, part: _Part, counts: Counts, k: int) -> dict[str, Values]:
     """Each metric's values, one a user; coverage is one number for all."""
-    hits, num_relevant = _hits(ranked, part.relevant, len(counts)), part.relevant.lengths()
+    hits, num_relevant = hits_of(ranked, part.relevant, len(counts)), part.relevant.lengths()
     values = {name: metric(hits, num_relevant, k) for name, metric in RELEVANCE.items()}
     share = coverage(ranked, np.ones(len(counts), bool), k)
     return values | {"novelty": novelty(ranked, counts, k), "coverage": np.array(share)}
-
-
-def _hits(ranked: Idx, relevant: Histories, num_items: int) -> Hits:
-    keys = np.arange(len(ranked), dtype=np.int64)[:, None] * num_items + ranked
-    return np.isin(keys, _keys(relevant, num_items)) & (ranked >= 0)
 
 
 def _keys(rows: Histories, num_items: int) -> Offsets:

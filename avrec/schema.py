@@ -158,6 +158,22 @@ METRICS = _schema(
 """One row per number reported; [low, high] is its 95 % bootstrap interval over users."""
 
 
+TRIALS = _schema(
+    {
+        "trial": pa.string(),
+        "setting": pa.string(),
+        "metric": pa.string(),
+        "k": pa.int32(),
+        "rounds": pa.int32(),
+        "stopped_early": pa.bool_(),
+        "seconds": pa.float64(),
+    },
+    {"value": pa.float64(), "error": pa.string()},
+)
+"""One row per setting tried; `setting` is JSON, `value` is the metric when last judged, after
+so many `rounds`, which are the epochs of a model that has them."""
+
+
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return `table` with exactly the columns of `schema`, in its order.
 

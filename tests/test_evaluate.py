@@ -119,6 +119,12 @@ def test_held_out_item_stands_among_its_negatives():
     assert hits.argmax(axis=1).tolist() == [0, 1, 2]
 
 
+def test_held_out_item_is_no_rival_of_its_own():
+    model = popularity.fit(interactions("ua va ub", 0), ITEMS)
+    hits = among_negatives(model, Histories.of([[]]), np.array([1]), np.array([[1, 0, 1, 2]]))
+    assert hits.tolist() == [[False, True, False, False, False]]
+
+
 def test_each_split_counts_its_own_users():
     lists = {"mine": rows_of("dc", "fe", "ba")}
     metrics = evaluate(lists, at_the_cut(), CONFIG, seed=0)

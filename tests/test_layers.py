@@ -28,7 +28,7 @@ LAYERS = [
     },
     {"models"},
     {"recommend", "evaluate"},
-    {"bundle", "sample"},
+    {"bundle", "sample", "tuning", "tuning_plot"},
     {"lineup"},
     {"config"},
     {"distributed", "serving"},
