@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from safetensors import safe_open
 
-from avrec.arrays import Array, Offsets, Vectors
+from avrec.arrays import Array, Offsets, Values, Vectors
 from avrec.distributed.als_shards import Shards, load
 from avrec.distributed.learn import Run
 from avrec.distributed.train import latest, names, report, train
@@ -72,10 +72,14 @@ class Gloo:
 
 
 class Fitted(NamedTuple):
-    """Factors of all items, and the users that they were fitted to."""
+    """Factors of all items, the users that they were fitted to, and how long it took.
+
+    `seconds` has an entry for the loading, and one for each epoch since the last start.
+    """
 
     items: Vectors
     audience: Population
+    seconds: Values
 
 
 def fit_on_workers(
@@ -105,11 +109,15 @@ def fit_on_workers(
     for tensors in files:
         start = int(tensors["starts"][1])
         items[start : start + len(tensors["items"])] = tensors["items"]
-    return Fitted(items, Population(files[0]["audience"], int(files[0]["num_known"][0])))
+    first = files[0]
+    audience = Population(first["audience"], int(first["num_known"][0]))
+    return Fitted(items, audience, first["seconds"])
 
 
 def loop(settings: Mapping[str, Any]) -> None:
     """Fit as one of the workers."""
+    saved = time.monotonic()
+    ended = [saved]
     group, config = Gloo(), ALSConfig(**settings["config"])
     parts = load(ray.get(settings["shards"]), config, group)
     fitter = Fitter(parts, config, group, threads=settings["threads"])
@@ -127,20 +135,22 @@ def loop(settings: Mapping[str, Any]) -> None:
         files = {f"{CHECKPOINT}-{group.rank:05d}.safetensors": safetensors.numpy.save(tensors)}
         report({"epoch": epoch.number, "change": epoch.change}, files)
 
-    saved = time.monotonic()
-
     def checkpoint(epoch: Epoch) -> None:
         nonlocal saved
-        due = time.monotonic() - saved >= settings["checkpoint_seconds"]
+        ended.append(time.monotonic())
+        due = ended[-1] - saved >= settings["checkpoint_seconds"]
         if epoch.number < config.epochs and gather_numbers(due, group)[0]:
             save(epoch)
-            saved = time.monotonic()
+            saved = ended[-1]
 
     start = _restored(parts, config) or _first(fitter, settings)
+    saved = time.monotonic()
+    ended.append(saved)
     last = fitter.run(start, checkpoint)
     audience = fitter.audience(last)
     known = np.array([audience.num_known])
-    save(last, {"audience": audience.gram, "num_known": known})
+    more = {"audience": audience.gram, "num_known": known, "seconds": np.diff(ended)}
+    save(last, more)
 
 
 def _first(fitter: Fitter, settings: Mapping[str, Any]) -> Epoch:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
-from avrec.arrays import Array, Mask, Vectors
+from avrec.arrays import Mask, Vectors
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
 from avrec.interactions import Histories
@@ -115,8 +115,10 @@ class ALS:
 
 def save(model: ALS, draft: Draft) -> None:
     """Write `als.safetensors`, `als.json` and `als.items.parquet`."""
-    tensors: dict[str, Array] = {"items": model.items.vectors}
-    tensors["trained"] = model.trained.astype(np.uint8)
+    tensors: dict[str, np.ndarray] = {
+        "items": model.items.vectors,
+        "trained": model.trained.astype(np.uint8),
+    }
     facts: dict[str, object] = {
         "items": model.items.vocabulary.digest,
         "config": asdict(model.config),

@@ -121,25 +121,43 @@ def solve_blocks(
 def gram(vectors: Vectors, *, threads: int = 1) -> Vectors:
     """V^T V of float32 vectors, (dim, dim); the sum runs in an order that the shape alone sets."""
     num_rows, dim = vectors.shape
-    width = _width(dim)
-    step = max(GRAM_ROWS, -(-num_rows * width**2 // GRAM_FLOATS))
+    step = max(GRAM_ROWS, -(-num_rows * _width(dim) ** 2 // GRAM_FLOATS))
     bounds = np.append(np.arange(0, num_rows, step), num_rows)
+    parts = gram_triangles(vectors, bounds, threads=threads)
+    return square(parts.sum(axis=0, dtype=np.float64), dim).astype(np.float32)
+
+
+def gram_triangles(vectors: Vectors, bounds: Offsets, *, threads: int = 1) -> Vectors:
+    """V^T V of each run of rows [bounds[n], bounds[n + 1]), as rows of upper triangles.
+
+    A run gives the same whatever the other runs are; see `square`.
+    """
+    num_rows, dim = vectors.shape
+    width, num_runs = _width(dim), len(bounds) - 1
     every = csr_array(
         (np.ones(num_rows, np.float32), np.arange(num_rows, dtype=np.int32), bounds),
-        shape=(len(bounds) - 1, num_rows),
+        shape=(num_runs, num_rows),
     )
-    none = np.zeros((dim, dim), np.float32), np.zeros(len(bounds) - 1, np.float32)
+    none = np.zeros((dim, dim), np.float32), np.zeros(num_runs, np.float32)
     problem = _problem(Ridge(every, vectors, *none), np.zeros((width, width), np.float32))
-    parts = np.empty((len(bounds) - 1, width**2), np.float32)
+    parts = np.empty((num_runs, width**2), np.float32)
     _run(
         lambda piece, scratch: als_exact.grams(problem, *piece, NONE, parts, scratch),
         als_exact.scratch_floats(width),
-        [(n, n + 1) for n in range(len(parts))],
+        [(n, n + 1) for n in range(num_runs)],
         threads,
     )
-    whole = parts.sum(axis=0, dtype=np.float64).astype(np.float32)
-    upper = np.triu(whole.reshape(-1, width, LANES).transpose(1, 0, 2).reshape(width, width))
-    return np.asarray((upper + np.triu(upper, 1).T)[:dim, :dim])
+    row, column = np.triu_indices(dim)
+    return parts[:, column // LANES * width * LANES + row * LANES + column % LANES]
+
+
+def square(triangle: Array, dim: int) -> Array:
+    """The symmetric matrix (dim, dim) of an upper triangle, row after row."""
+    whole = np.empty((dim, dim), triangle.dtype)
+    row, column = np.triu_indices(dim)
+    whole[row, column] = triangle
+    whole[column, row] = triangle
+    return whole
 
 
 def _run(

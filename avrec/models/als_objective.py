@@ -80,6 +80,9 @@ class ALSConfig:
         for key, known in (("objective", OBJECTIVES), ("solver", SOLVERS)):
             if getattr(self, key) not in known:
                 raise ValueError(f"{key} must be one of {known}, got {getattr(self, key)!r}")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
         if self.block < LANES or self.block % LANES:
             raise ValueError(f"block must be a multiple of {LANES} above 0, got {self.block}")
         if self.max_gathered_mb < 0:

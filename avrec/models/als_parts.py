@@ -5,16 +5,14 @@ worker holds a run of blocks. Sums over all rows are made block by block in whol
 add up the same in any order, so that no bit of a result tells how many workers there were.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from avrec.arrays import Array, Idx, Offsets, Values, Vectors
-from avrec.models.als_kernels import gram
+from avrec.models.als_kernels import GRAM_FLOATS, gram_triangles, square
 from avrec.models.als_objective import ALSConfig, Population
 from avrec.models.als_rows import kernel
 
@@ -112,23 +110,23 @@ def population(vectors: Vectors, part: Part, group: Collective, threads: int = 1
     largest = np.abs(vectors).max(initial=0.0)
     bound = float(gather_numbers(largest, group).max()) ** 2 * max(part.num_rows, 1)
     scale = 2.0 ** (61 - np.ceil(np.log2(bound))) if bound > 0 else 1.0
-    total = np.zeros((dim + 1, dim), np.int64)
-    for one in _grams(vectors, part, threads):
-        total[:-1] += np.rint(one * np.float64(scale)).astype(np.int64)
-    total[-1, 0] = np.count_nonzero(vectors.any(axis=1))
+    total = np.zeros(dim * (dim + 1) // 2 + 1, np.int64)
+    for triangles in _triangles(vectors, part, threads):
+        total[1:] += np.rint(triangles * np.float64(scale)).astype(np.int64).sum(axis=0)
+    total[0] = np.count_nonzero(vectors.any(axis=1))
     total = group.total(total)
-    return Population((total[:-1] / scale).astype(np.float32), int(total[-1, 0]))
+    return Population(square(total[1:] / scale, dim).astype(np.float32), int(total[0]))
 
 
-def _grams(vectors: Vectors, part: Part, threads: int) -> Iterable[Vectors]:
+def _triangles(vectors: Vectors, part: Part, threads: int) -> Iterator[Vectors]:
+    """Grams of this worker's blocks, some at a time."""
     inside = part.blocks[(part.blocks > part.start) & (part.blocks < part.stop)]
     bounds = np.unique(np.concatenate(([part.start], inside, [part.stop]))) - part.start
-    pieces = [vectors[a:b] for a, b in pairwise(bounds)]
-    if threads == 1:
-        yield from map(gram, pieces)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(gram, pieces)
+    step = max(1, GRAM_FLOATS // vectors.shape[1] ** 2)
+    for n in range(0, len(bounds) - 1, step):
+        some = bounds[n : n + step + 1]
+        rows = vectors[some[0] : some[-1]]
+        yield gram_triangles(rows, some - some[0], threads=threads)
 
 
 def gather_numbers(number: float, group: Collective) -> Values:
