@@ -28,7 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_array
 
-from avrec.arrays import Offsets, Values, Vectors
+from avrec.arrays import Idx, Offsets, Values, Vectors, Weights
 from avrec.models.als_kernels import Ridge, gram, solve_blocks, solve_cg, solve_exact
 from avrec.models.als_simd import LANES
 
@@ -161,7 +161,8 @@ def observed(weights: csr_array, alpha: float = 1.0) -> csr_array:
     Raises:
         ValueError: a weight is negative or not finite; the message names its row.
     """
-    kept = csr_array(weights, dtype=np.float32, copy=True)
+    weights = csr_array(weights)
+    kept = compact(weights.data, weights.indices, weights.indptr, weights.shape)
     kept.sum_duplicates()
     wrong = np.flatnonzero(~((kept.data >= 0) & (kept.data < np.inf)))
     if len(wrong):
@@ -173,6 +174,15 @@ def observed(weights: csr_array, alpha: float = 1.0) -> csr_array:
     kept.data *= np.float32(alpha)
     kept.eliminate_zeros()
     return kept
+
+
+def compact(
+    data: Weights, indices: Idx | Offsets, indptr: Offsets, shape: tuple[int, int]
+) -> csr_array:
+    """Copy compressed rows into float32 and, where they fit, int32."""
+    kind = np.int32 if max(len(data), *shape) < np.iinfo(np.int32).max else np.int64
+    arrays = data.astype(np.float32), indices.astype(kind), indptr.astype(kind)
+    return csr_array(arrays, shape=shape)
 
 
 def loss(weights: csr_array, users: Vectors, items: Vectors, config: ALSConfig) -> float:

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 
 from avrec.arrays import Array, Idx, Offsets, Values, Vectors
 from avrec.models.als_kernels import GRAM_FLOATS, gram_triangles, square
-from avrec.models.als_objective import ALSConfig, Population
+from avrec.models.als_objective import ALSConfig, Population, compact
 from avrec.models.als_rows import kernel
 
 BLOCKS = 120
@@ -189,10 +189,8 @@ def chunks(pull: csr_array, most: int) -> Iterator[Chunk]:
     for stop in ends[:count].tolist():
         first, last = indptr[start], indptr[stop]
         wanted, places = np.unique(pull.indices[first:last], return_inverse=True)
-        part = csr_array(
-            (pull.data[first:last], places.astype(np.int32), indptr[start : stop + 1] - first),
-            shape=(stop - start, len(wanted)),
-        )
+        offsets, shape = indptr[start : stop + 1] - first, (stop - start, len(wanted))
+        part = compact(pull.data[first:last], places, offsets, shape)
         yield Chunk(start, stop, part, wanted.astype(np.int32))
         start = stop
 

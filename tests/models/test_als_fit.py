@@ -11,7 +11,7 @@ from scipy.sparse import csr_array, random_array
 
 from avrec.models.als import ALSConfig, Epoch, Side, fit, loss, solve_rows
 from avrec.models.als_fit import Fitter, split
-from avrec.models.als_objective import SOLVERS
+from avrec.models.als_objective import SOLVERS, observed
 from avrec.models.als_parts import BLOCKS, Solo, chunks, cut_blocks, population, worker_bounds
 from tests.models.test_als import world
 
@@ -96,8 +96,7 @@ def test_number_of_threads_shows_in_no_bit():
     most=st.integers(1, 25),
 )
 def test_chunks_name_no_more_than_they_may(seed, shape, most):
-    pull = csr_array(random_array(shape, density=0.3, rng=np.random.default_rng(seed)))
-    pull.sort_indices()
+    pull = observed(random_array(shape, density=0.3, rng=np.random.default_rng(seed)))
     cut = list(chunks(pull, most))
     assert [chunk.start for chunk in cut] == [0, *(chunk.stop for chunk in cut)][: len(cut)]
     assert (cut[-1].stop if cut else 0) == shape[0]
