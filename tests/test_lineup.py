@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,7 +65,7 @@ def test_models_that_were_made_are_compared(workspace, split, rng):
 
 
 def test_whom_a_model_does_not_know_gets_the_popular(workspace, split, rng):
-    newcomer = split._replace(test=interactions("z00 a00", 20))
+    newcomer = replace(split, test=interactions("z00 a00", 20))
     config = ALSConfig(dim=4)
     weights = weight_matrix(split.train, ITEMS).weights
     with workspace.create("als", Recipe({}, {})) as draft:

@@ -72,6 +72,15 @@ def weigh(x, weighting, k1, b):
 
 
 @pytest.mark.parametrize("side", ["item", "user"])
+def test_wide_indices_are_no_matter(weights, side):
+    wide = weights.copy()
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    config, histories = NeighboursConfig(side=side), as_histories(weights)
+    found, expected = (fit(W, items(), config).lists(histories, 5) for W in (wide, weights))
+    np.testing.assert_array_equal(found.idx, expected.idx)
+
+
+@pytest.mark.parametrize("side", ["item", "user"])
 def test_blocks_do_not_matter(weights, side, monkeypatch):
     model, histories = fit(weights, items(), NeighboursConfig(side=side)), as_histories(weights)
     whole = model.lists(histories, 5, exclude=histories)

@@ -12,7 +12,7 @@ from avrec import bundle
 from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.recommend import RecommendConfig
-from avrec.schema import INTERACTIONS, ITEMS
+from avrec.schema import INTERACTIONS, ITEMS, MEDIA
 from avrec.serving.app import ServeArgs, app, open_service
 from avrec.serving.auth import create_key
 from avrec.store import Workspace
@@ -33,7 +33,7 @@ def args(tmp_path_factory):
         items=pa.Table.from_pylist(items, schema=ITEMS),
         interactions=pa.Table.from_pylist(liked, schema=INTERACTIONS),
         seen=bundle.SEEN.empty_table(),
-        durations=bundle.DURATIONS.empty_table(),
+        media=MEDIA.empty_table(),
         models={},
         recommend=RecommendConfig(),
         feedback=FeedbackConfig(),
