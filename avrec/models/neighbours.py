@@ -149,6 +149,9 @@ def fit(weights: csr_array, items: Vocabulary, config: NeighboursConfig) -> Neig
         return UserNeighbours(items, W, config)
     by_item = csr_array(W.T)
     weighted = csr_matrix(_weigh(by_item, _Terms.of(by_item), config).T, dtype=np.float64)
+    weighted.indices, weighted.indptr = (
+        indices.astype(np.int32) for indices in (weighted.indices, weighted.indptr)
+    )
     nearest = all_pairs_knn(weighted, config.num_neighbours, show_progress=False, num_threads=0)
     similarity = csr_array(nearest, dtype=np.float32)
     similarity.eliminate_zeros()
