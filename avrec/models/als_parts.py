@@ -179,7 +179,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(pull: csr_array, most: int) -> Iterator[Chunk]:
-    """Cut rows into runs that name at most so many columns, or that are one row."""
+    """Cut rows into runs that name at most so many columns, or where one row alone has entries."""
     num_rows, num_columns = pull.shape
     ends = np.zeros(num_rows, np.int64)
     seen = np.full(num_columns, -1, np.int32)
