@@ -2,6 +2,9 @@
 
 Ties break by lower item row, which is item_id order. A zero vector is no opinion: a zero item
 is in no list, and a zero query has an empty one.
+
+Many queries at once go to compiled kernels, which take seconds to compile on a machine's first
+run, and less than one to load after that. Few, as in a request, are NumPy's, so that none waits.
 """
 
 from collections.abc import Sequence
@@ -13,11 +16,13 @@ import numpy as np
 
 from avrec.arrays import Idx, Mask, Scores, Vectors
 from avrec.factors import Retriever
+from avrec.index_search import search_all
 from avrec.interactions import Histories
 
 QUERIES_PER_BLOCK = 256
 ITEMS_PER_BLOCK = 16_384
 VECTORS_PER_BLOCK = 4096
+MANY_QUERIES, MANY_SCORES = 256, 1 << 22
 
 
 class TopK(NamedTuple):
@@ -83,8 +88,13 @@ def top_k(
     k: int,
     exclude: Histories | None = None,
     known: Mask | None = None,
+    *,
+    threads: int = 1,
 ) -> TopK:
     """Find the k items with the highest dot product for each query.
+
+    What is found depends on neither blocks nor threads; many queries and few may differ in the last
+    bit of a score.
 
     Args:
         queries: shape (num_queries, dim).
@@ -92,18 +102,29 @@ def top_k(
         k: length of a list, at least 1; where fewer items can be had, the rest is padding.
         exclude: one row of item rows a query, left out of its list.
         known: items that may be listed at all; default those that are not a zero row.
+        threads: how many share the work where queries are many; few have as many as BLAS takes.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
     if exclude is not None and len(exclude) != len(queries):
         raise ValueError(f"exclude must have {len(queries)} rows, got {len(exclude)}")
     listable = np.asarray(items.any(axis=1)) if known is None else known
+    if len(queries) >= MANY_QUERIES and len(queries) * len(items) >= MANY_SCORES:
+        return TopK(*search_all(queries, items, k, exclude, listable, threads=threads))
+    return _in_blocks(queries, items, k, exclude, listable)
+
+
+def _in_blocks(
+    queries: Vectors, items: Vectors, k: int, exclude: Histories | None, known: Mask
+) -> TopK:
     found = TopK(
         np.full((len(queries), k), -1, np.int32), np.full((len(queries), k), -np.inf, np.float32)
     )
     for start, stop in pairwise(_bounds(len(queries), QUERIES_PER_BLOCK)):
         barred = None if exclude is None else exclude.take(np.arange(start, stop, dtype=np.int32))
-        best = _search(queries[start:stop], items, k, barred, listable)
+        best = _search(queries[start:stop], items, k, barred, known)
         found.idx[start:stop, : best.idx.shape[1]] = best.idx
         found.scores[start:stop, : best.idx.shape[1]] = best.scores
     return found

@@ -76,6 +76,11 @@ def test_rejects_k_below_one(k):
         top_k(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32), k)
 
 
+def test_rejects_threads_below_one():
+    with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
+        top_k(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32), 1, threads=0)
+
+
 def test_rejects_an_exclude_of_other_length():
     with pytest.raises(ValueError, match="exclude must have 1 rows, got 2"):
         top_k(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32), 1, Histories.of([[], []]))

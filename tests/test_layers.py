@@ -9,10 +9,10 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "avrec"
 LAYERS = [
     {"errors", "arrays"},
-    {"schema", "log", "workers"},
+    {"schema", "log", "workers", "index_kernels"},
     {"vocab", "store"},
     {"interactions", "tabular"},
-    {"factors"},
+    {"factors", "index_search"},
     {
         "media",
         "embed",
