@@ -1,5 +1,6 @@
 """What serving loads: catalogue, models, histories and their manifest, as one artifact."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from avrec.vocab import Vocabulary
 if TYPE_CHECKING:
     from avrec.factors import Retriever
 
+logger = logging.getLogger(__name__)
 RETRIEVERS = ("content", "als", "towers")
 MODELS = (*RETRIEVERS, "ranker")
 SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
@@ -55,6 +57,16 @@ def catalogue(items: pa.Table) -> tuple[pa.Table, Vocabulary]:
 def trained_models(workspace: Workspace, names: tuple[str, ...] = MODELS) -> dict[str, Artifact]:
     """Open those of the named models that were made."""
     return {name: workspace.open(name) for name in names if workspace.has(name)}
+
+
+def intact(workspace: Workspace) -> bool:
+    """Tell whether every file of the current bundle is as its manifest says."""
+    try:
+        workspace.open("bundle").check()
+    except ArtifactError as error:
+        logger.warning("the bundle is made again: %s", error)
+        return False
+    return True
 
 
 def headline(workspace: Workspace) -> dict[str, float]:

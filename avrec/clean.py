@@ -22,7 +22,7 @@ KINDS = Vocabulary.of(EVENT_KINDS)
 class CleanConfig:
     """What an event may look like."""
 
-    max_id_bytes: int = 256
+    max_id_bytes: int = 2048
     """Length from which an id is taken for an accident."""
     past_end_seconds: float = 5.0
     """By how much a position may lie beyond the item's end."""
@@ -202,12 +202,12 @@ RULES: tuple[tuple[str, Callable[[pa.Table, _Known], Mask]], ...] = (
     ("id_too_long", _id_too_long),
     ("unknown_kind", _unknown_kind),
     ("bad_time", _bad_time),
-    ("duplicate", _duplicate),
     ("unknown_item", _unknown_item),
     ("nan_position", _nan_position),
     ("negative_position", _negative_position),
     ("position_past_end", _position_past_end),
     ("bad_value", _bad_value),
+    ("duplicate", _duplicate),
     ("bot", _bot),
     ("outlier", _outlier),
 )

@@ -1,5 +1,6 @@
 """A run's configuration: one TOML file, one tree of frozen dataclasses."""
 
+import difflib
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -122,7 +123,9 @@ def build(kind: type[T], values: Mapping[str, Any], at: str = "") -> T:
     known = get_type_hints(kind)
     unknown = sorted(values.keys() - known.keys())
     if unknown:
-        raise ConfigError(f"unknown key {at}{unknown[0]!r}; known are {sorted(known)}")
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        meant = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"unknown key {at}{unknown[0]!r}; {meant}known are {sorted(known)}")
     made = {key: _value(known[key], value, f"{at}{key}") for key, value in values.items()}
     try:
         return kind(**made)

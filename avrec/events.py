@@ -4,6 +4,7 @@ What is read has the columns of EVENTS, each nullable: a cell that cannot be und
 (NaN for numbers), and `avrec.clean` drops and counts its row.
 """
 
+import codecs
 import hashlib
 import json
 import posixpath
@@ -24,6 +25,7 @@ from avrec.store import Place, place
 
 IDS = ("event_id", "user_id", "item_id", "kind", "request_id")
 NUMBERS = ("position_seconds", "value")
+HEAD_BYTES = 65_536
 UNIT_MICROS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (np.inf, 1e-3))
 ISO_TIME = (
     r"^\s*(?P<date>\d{4}-\d\d-\d\d)"
@@ -125,6 +127,13 @@ def _read_parquet(where: Place, wanted: Mapping[str, str]) -> tuple[pa.Table, li
         return file.read(names) if names else file.schema_arrow.empty_table(), []
 
 
+def _require_text(head: bytes, where: Place) -> None:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where.path} is not UTF-8 text; save it as UTF-8 CSV") from error
+
+
 def _read_csv(where: Place, wanted: Mapping[str, str]) -> tuple[pa.Table, list[str]]:
     malformed: list[str] = []
 
@@ -132,6 +141,8 @@ def _read_csv(where: Place, wanted: Mapping[str, str]) -> tuple[pa.Table, list[s
         malformed.append(row.text or f"{row.actual_columns} columns")
         return "skip"
 
+    with where.filesystem.open_input_stream(where.path) as source:
+        _require_text(source.read(HEAD_BYTES), where)
     with where.filesystem.open_input_stream(where.path) as source:
         table = csv.read_csv(
             source,

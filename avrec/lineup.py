@@ -58,7 +58,7 @@ def _served(whole: Recommender, case: Case, k: int) -> dict[str, Idx]:
         whole.retrievers,
         whole.knowledge,
         None,
-        replace(whole.config, use_ranker=False),
+        replace(whole.config, ranker_weight=0.0),
     )
     lists = {"fused": fused.rows(case.histories, k, case.at)}
     if whole.ranker is not None:

@@ -1,7 +1,8 @@
 """From a history to a ranked list: retrieve candidates, score them, say why.
 
-One path serves evaluation, batch lists and the online service. Retrievers propose; a ranker,
-where there is one, scores what they proposed; else the proposals are fused by reciprocal rank.
+One path serves evaluation, batch lists and the online service. Retrievers propose; what
+they proposed is ordered by reciprocal rank fusion, in which a ranker, where there is one, has a
+voice of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +28,8 @@ class RecommendConfig:
 
     candidates_per_source: int = 100
     """Items that each retriever proposes for a query."""
-    use_ranker: bool = True
-    """Whether the ranker, where one was trained, orders the candidates."""
+    ranker_weight: float = 1.0
+    """Voice of the ranker beside those of the retrievers, one each, when ranks are fused."""
     min_similarity: float = 0.3
     """Cosine from which a past item is named as the reason for a recommended one."""
 
@@ -37,6 +38,8 @@ class RecommendConfig:
             raise ValueError(
                 f"candidates_per_source must be at least 1, got {self.candidates_per_source}"
             )
+        if self.ranker_weight < 0:
+            raise ValueError(f"ranker_weight must be at least 0, got {self.ranker_weight}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,15 +111,15 @@ class Recommender:
     @property
     def policy(self) -> str:
         """Name of the way in which lists are ordered."""
-        return "ranker" if self._ranks() else "rank_fusion"
+        return "fusion_with_ranker" if self._ranks() else "rank_fusion"
 
-    def candidates(self, histories: Histories, exclude: Histories) -> Candidates:
-        """Collect what every retriever proposes, without the rows of `exclude`."""
+    def candidates(self, histories: Histories, exclude: Histories, k: int) -> Candidates:
+        """Collect what every retriever proposes, at least `k` each, without rows of `exclude`."""
         num_items = len(self.items)
         vectors = {r.name: r.user_vectors(histories) for r in self.retrievers}
         keys, ranks = [], []
         for retriever in self.retrievers:
-            found = self._propose(retriever, vectors[retriever.name], exclude)
+            found = self._propose(retriever, vectors[retriever.name], exclude, k)
             keys.append(found)
         every = np.unique(np.concatenate([k for k, _ in keys])) if keys else np.empty(0, np.int64)
         for proposed, place in keys:
@@ -132,9 +135,14 @@ class Recommender:
         return Candidates(query, item, scores, dict(zip(names, ranks, strict=True)))
 
     def score(self, histories: Histories, candidates: Candidates, at: int) -> Scores:
-        """Score each candidate; higher is better within its query."""
+        """Score each candidate; higher is better within its query.
+
+        Reciprocal ranks of what the retrievers proposed, and of the ranker's order, are summed.
+        The ranker has no voice for a query without a history.
+        """
+        fused = self._fuse(histories, candidates)
         if self.ranker is None or not self._ranks():
-            return self._fuse(histories, candidates)
+            return fused
         features = featurize(
             histories,
             candidates.query,
@@ -143,7 +151,10 @@ class Recommender:
             self.knowledge,
             np.full(len(candidates.query), at, np.int64),
         )
-        return self.ranker.score(features)
+        place = _places(candidates, self.ranker.score(features))
+        known = (histories.lengths() > 0)[candidates.query]
+        voice = self.config.ranker_weight / (RANK_FUSION_OFFSET + place)
+        return np.where(known, fused + voice, fused).astype(np.float32)
 
     def recommend(
         self, histories: Histories, *, k: int, at: int, exclude: Histories | None = None
@@ -196,19 +207,19 @@ class Recommender:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         seen = histories if exclude is None else _join(histories, exclude)
-        candidates = self.candidates(histories, seen)
+        candidates = self.candidates(histories, seen, k)
         scores = self.score(histories, candidates, at)
         return candidates, scores, np.searchsorted(candidates.query, np.arange(len(histories) + 1))
 
     def _ranks(self) -> bool:
-        return self.ranker is not None and self.config.use_ranker
+        return self.ranker is not None and self.config.ranker_weight > 0
 
     def _propose(
-        self, retriever: Retriever, vectors: Vectors, exclude: Histories
+        self, retriever: Retriever, vectors: Vectors, exclude: Histories, k: int
     ) -> tuple[Array, Array]:
         """Keys (query * num_items + item) and places of one retriever's proposals."""
         asked = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
-        depth = min(self.config.candidates_per_source, len(self.items))
+        depth = min(max(self.config.candidates_per_source, k), len(self.items))
         if not len(asked) or not depth:
             return np.empty(0, np.int64), np.empty(0, np.int32)
         found = top_k(
@@ -256,6 +267,16 @@ class Recommender:
 def _best(candidates: Candidates, scores: Scores, entries: slice, k: int) -> Array:
     order = np.lexsort((candidates.item[entries], -scores[entries]))[:k]
     return order + entries.start
+
+
+def _places(candidates: Candidates, scores: Scores) -> Array:
+    """Place of each candidate by score within its query, from 1; ties by item."""
+    order = np.lexsort((candidates.item, -scores, candidates.query))
+    _, first = np.unique(candidates.query, return_index=True)
+    sizes = np.diff([*first, len(scores)])
+    place = np.empty(len(scores), np.int64)
+    place[order] = np.arange(len(scores)) - np.repeat(first, sizes) + 1
+    return place
 
 
 def _dots(users: Vectors, items: Vectors, query: Idx, item: Idx) -> Scores:

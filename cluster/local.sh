@@ -40,7 +40,7 @@ read_arguments() {
       *) fail "unknown argument '$1'; see: bash cluster/local.sh --help" ;;
     esac
   done
-  [ -z "$media$events$items" ] || [ -n "$events" ] || fail "--media needs --events FILE: who played what, when"
+  [ -z "$media$events$items" ] || [ -n "$events" ] || fail "your own files need --events FILE: who played what, when"
   local given
   for given in "$media" "$events" "$items" "$config"; do
     case $given in '' | *://*) ;; *) [ -e "$given" ] || fail "no such file or folder: $given" ;; esac
@@ -113,7 +113,7 @@ start_node() {
     --ray-client-server-port "$CLIENT_PORT" --dashboard-agent-listen-port "$AGENT_PORT" \
     --dashboard-agent-grpc-port "$AGENT_GRPC_PORT" --runtime-env-agent-port "$RUNTIME_ENV_PORT" \
     --metrics-export-port "$METRICS_PORT" --object-manager-port "$OBJECTS_PORT" \
-    --node-manager-port "$NODE_PORT" --num-cpus "$cpus" --temp-dir "$temp" \
+    --node-manager-port "$NODE_PORT" --num-cpus "$cpus" --temp-dir "$temp/r" \
     --disable-usage-stats >"$home/ray.log" 2>&1 </dev/null 9>&- &
   pid=$!
   echo "$pid $(started_at "$pid")" >"$home/ray.pid"
@@ -136,6 +136,7 @@ RAY_AUTH_TOKEN_PATH=$home/ray-token
 cluster_token "$RAY_AUTH_TOKEN_PATH"
 choose_ports
 set -a && . "$home/ports" && set +a
+export RAY_ADDRESS=127.0.0.1:$GCS_PORT       # no other node of this machine is ever meant
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0   # makes Ray's own servers bind 127.0.0.1 only
 export AUTOSCALER_METRIC_PORT=$AUTOSCALER_METRICS_PORT DASHBOARD_METRIC_PORT=$DASHBOARD_METRICS_PORT
 export RAY_SERVE_HAPROXY_METRICS_PORT=$HAPROXY_METRICS_PORT RAY_SERVE_HAPROXY_STATS_PORT=$HAPROXY_STATS_PORT
@@ -160,10 +161,20 @@ if [ -n "$events" ]; then
   config=${config:-$PWD/jobs/default.toml}
 fi
 config=${config:-$PWD/jobs/demo.toml}
-.venv/bin/ray job submit --address "$dashboard" --log-style record --log-color false -- \
+job() { .venv/bin/ray job "$1" --address "$dashboard" --log-style record --log-color false "${@:2}"; }
+end_job() { job stop "$(cat "$home/job")" >/dev/null 2>&1 && rm -f "$home/job"; }
+[ ! -s "$home/job" ] || end_job || true      # left by a start that was cut off
+trap 'end_job; exit 130' INT TERM
+echo "pipeline-$$-$SECONDS$RANDOM" >"$home/job"
+# What Ray says of itself is left out, and so is the end of the log, which it repeats on failure.
+job submit --submission-id "$(cat "$home/job")" -- \
   "$PWD/.venv/bin/python" -m jobs.pipeline --config "$config" \
   --set "workspace=$(quoted "$workspace")" "${settings[@]}" 2>&1 9>&- |
-  grep --line-buffered -v -e '^$' -e ' cli\.py:' -e ' sdk\.py:' -e 'job_manager\.py' || fail "the pipeline ended with an error, said above"
+  sed -u -e 's/\x1b\[[0-9;]*m//g' -e '/ cli\.py:.*Status message/,$d' -e '/^$/d' -e '/^  *model = DataParallel/d' \
+    -e '/ cli\.py:/d; / sdk\.py:/d; /job_manager\.py/d; /core_worker\.cc/d; /Progress bars disabled/d' \
+    -e '/PYTHON worker processes/d; /Failed to kill actor/d; /execution finished in/d' || { rm -f "$home/job"; exit 1; }
+rm -f "$home/job"
+trap - INT TERM
 
 say "service"
 .venv/bin/python -m jobs.deploy --workspace "$workspace" --home "$home" --dashboard "$dashboard" \

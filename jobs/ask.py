@@ -27,6 +27,8 @@ def main() -> None:
     args = parser.parse_args()
     try:
         workspace = Workspace(args.workspace)
+        if workspace.has("sample"):
+            print("The catalogue and its listeners are simulated; so is what they enjoy.\n")
         for stage, seconds in workspace.open("pipeline").json("seconds.json"):
             print(f"{seconds:8.1f} s  {stage}")
         print("\n" + format_table(summary(workspace.read_table("metrics", METRICS))))

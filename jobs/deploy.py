@@ -23,8 +23,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     args = parser.parse_args()
     try:
-        version = Workspace(args.workspace).open("bundle").version
-        deploy(Deployment(version=version, **vars(args)), TEMPLATE)
+        bundle = Workspace(args.workspace).open("bundle")
+        bundle.check()
+        deploy(Deployment(version=bundle.version, **vars(args)), TEMPLATE)
     except (AvrecError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from avrec import bundle, lineup
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
-from avrec.evaluate import evaluate, format_table
+from avrec.evaluate import evaluate, format_table, summary
 from avrec.schema import INTERACTIONS, METRICS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -38,7 +38,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         evaluate(lists, case, config.evaluate, seed=config.seed) for case, lists in answers
     )
     workspace.write_table("metrics", metrics, METRICS, recipe)
-    logger.info("metrics\n%s", format_table(metrics))
+    logger.info("metrics\n%s", format_table(summary(metrics)))
 
 
 if __name__ == "__main__":

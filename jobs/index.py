@@ -21,7 +21,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     models = bundle.trained_models(workspace)
     metrics = [name for name in ("metrics",) if workspace.has(name)]
     recipe = workspace.recipe(config.recommend, *TABLES, *models, *metrics)
-    if workspace.has("bundle", recipe):
+    if workspace.has("bundle", recipe) and bundle.intact(workspace):
         logger.info("up to date")
         return
     events = workspace.read_table("events", EVENTS)

@@ -19,7 +19,7 @@ from avrec.schema import DROPPED, EVENTS, INTERACTIONS, ITEMS, MEDIA
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("avrec.jobs.interactions")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:

@@ -14,7 +14,7 @@ from avrec.distributed.session import run_job
 from avrec.sample.write import intact, write_sample
 from avrec.store import Part, Workspace, join
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("avrec.jobs.sample")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:

@@ -70,7 +70,7 @@ def test_bad_row_is_counted_and_the_good_one_stays(row, reason):
     "row",
     [
         {"user_id": 'it\'s "quoted"; DROP TABLE 🎧'},
-        {"user_id": "x" * 256},
+        {"user_id": "x" * 2048},
         {"at": 0},
         {"at": NOW},
         {"position_seconds": 14.5},

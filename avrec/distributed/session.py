@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
+from ray.train import TrainingFailedError
 
 from avrec import log
 from avrec.config import RunConfig, load
@@ -39,8 +41,11 @@ def run_job(description: str, run: Run) -> None:
         config = load(args.config, args.set)
         connect()
         timed(parser.prog, run, config, Workspace(config.workspace))
-    except (AvrecError, OSError) as error:
-        sys.exit(f"error: {first_line(error)}")
+    except (AvrecError, OSError, RayError, TrainingFailedError) as error:
+        cause = root_cause(error)
+        if not isinstance(cause, AvrecError | OSError):
+            raise
+        sys.exit(f"error: {first_line(cause)}")
 
 
 def timed(stage: str, run: Run, config: RunConfig, workspace: Workspace) -> float:
@@ -63,8 +68,16 @@ def connect() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
+def root_cause(error: BaseException) -> BaseException:
+    """Follow an error to what began it, through the wrappers that Ray puts around it."""
+    failures = getattr(error, "worker_failures", None) or {}
+    inner = getattr(error, "cause", None) or error.__cause__ or next(iter(failures.values()), None)
+    if not isinstance(inner, BaseException) or isinstance(error, AvrecError):
+        return error
+    return root_cause(inner)
+
+
 def first_line(error: BaseException) -> str:
-    """Say an error in one line; an error from a worker is said as its cause."""
-    cause = getattr(error, "cause", None)
-    text = str(cause if isinstance(cause, AvrecError | OSError) else error).strip()
+    """Say an error in one line."""
+    text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

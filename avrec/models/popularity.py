@@ -38,6 +38,7 @@ def recent(interactions: pa.Table, items: Vocabulary, days: int = 7) -> Populari
 
 
 def _count(interactions: pa.Table, items: Vocabulary) -> Factors:
+    """Counts plus one: what nobody took to yet comes last, but can be listed."""
     rows = items.idx(interactions["item_id"])
     counts = np.bincount(rows[rows >= 0], minlength=len(items))
-    return Factors(items, counts[:, None].astype(np.float32))
+    return Factors(items, (1 + counts[:, None]).astype(np.float32))

@@ -184,6 +184,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     media_type = request.headers.get("content-type", "")
     if request.method == "POST" and "json" not in media_type.lower():
         return fault(422, "invalid", "send JSON with the header 'Content-Type: application/json'")
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return fault(422, "invalid", "the body is not JSON")
     return fault(422, "invalid", describe(error.errors()))
 
 

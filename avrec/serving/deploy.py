@@ -68,7 +68,7 @@ def configuration(deployment: Deployment, template: Path) -> str:
     config["applications"][0]["args"] |= {
         "workspace": deployment.workspace,
         "version": deployment.version,
-        "state": str(deployment.home / "state.sqlite"),
+        "state": str(deployment.home / f"{Path(deployment.workspace).name}.sqlite"),
         "keys": str(deployment.home / "keys.json"),
     }
     return str(yaml.safe_dump(config))

@@ -12,6 +12,8 @@ from avrec.serving.messages import Event, Receipt, Verdict
 from avrec.serving.service import Service
 
 MAX_TEXT = 300
+PAST_END_SECONDS = 5.0
+"""How far beyond the end of an item a position may lie; players round."""
 
 
 def take_in(service: Service, posted: Sequence[Any]) -> Receipt:
@@ -52,8 +54,12 @@ def _judge(service: Service, posted: object) -> Event | str:
         event = Event.model_validate(posted)
     except ValidationError as error:
         return describe(error)
-    if service.row(event.item_id) < 0:
+    row = service.row(event.item_id)
+    if row < 0:
         return "item_id: this item is not in the catalogue"
+    end = service.bundle.durations_seconds[row] + PAST_END_SECONDS
+    if (event.position_seconds or 0) > end:
+        return "position_seconds: this is past the end of the item"
     return event
 
 

@@ -20,6 +20,7 @@ MAX_K = 500
 MAX_ID_LENGTH = 512
 MAX_IDS = 10_000
 MAX_EVENTS = 1_000
+FIRST_YEAR = 1971
 CLOCK_SKEW = timedelta(minutes=5)
 
 
@@ -36,6 +37,8 @@ def _text(value: object) -> object:
 
 
 def _not_ahead(at: datetime) -> datetime:
+    if at.year < FIRST_YEAR:
+        raise ValueError(f"is before {FIRST_YEAR}")
     if at > datetime.now(UTC) + CLOCK_SKEW:
         raise ValueError("is in the future")
     return at.astimezone(UTC)

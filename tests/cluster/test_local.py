@@ -128,7 +128,7 @@ class TestStarted:
     ("arguments", "message"),
     [
         (["--media"], "--media needs a value"),
-        (["--media", "."], "--media needs --events FILE"),
+        (["--media", "."], "your own files need --events FILE"),
         (["--media", "no such folder", "--events", "README.md"], "no such file or folder"),
         (["--verbose"], "unknown argument '--verbose'"),
         (["stop"], "nothing to stop"),
