@@ -1,6 +1,6 @@
 """Show what a workspace and its service hold: stages, metrics, and one person's list.
 
-python -m jobs.ask --workspace DIR --url URL --key-file FILE [--user ID] [-k K]
+python -m jobs.ask --workspace DIR --url URL --key-file FILE [--user ID]
 """
 
 import argparse
@@ -18,12 +18,11 @@ from avrec.store import Workspace
 
 
 def main() -> None:
-    """Print the report; exit with 1 and one line where something is missing."""
+    """Print the report, or exit with 1 and one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("workspace", "url", "key-file"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--user", help="default: the one with the longest history")
-    parser.add_argument("-k", type=int, default=10)
     args = parser.parse_args()
     try:
         workspace = Workspace(args.workspace)
@@ -33,7 +32,7 @@ def main() -> None:
             print(f"{seconds:8.1f} s  {stage}")
         print("\n" + format_table(summary(workspace.read_table("metrics", METRICS))))
         user = args.user or bundle.most_active_user(workspace.open("bundle"))
-        show(args, json.dumps({"user_id": user, "k": args.k}))
+        show(args, json.dumps({"user_id": user, "k": 10}))
     except (AvrecError, OSError) as error:
         sys.exit(f"error: {error}")
 
@@ -41,13 +40,13 @@ def main() -> None:
 def show(args: argparse.Namespace, body: str) -> None:
     """Print a list, and the command that asks for it."""
     url = f"{args.url}/v1/recommendations"
-    answer = ask(url, Path(args.key_file).read_text().strip(), body)
+    answer = ask(url, Path(args.key_file).read_text(), body)
     print(f"\n{body}, by {answer['policy']} of bundle {answer['model']}:")
     for item in answer["items"]:
         print(f"{item['rank']:3}  {item['score']:7.4f}  {item['title']}  ({item['reason']})")
     print(f"\nURL  {args.url}  (API at {args.url}/docs)\nkey  in {args.key_file}\n")
-    key = f'-H "Authorization: Bearer $(cat {args.key_file})"'
-    print(f"curl -s {url} {key} -H 'Content-Type: application/json' -d '{body}'")
+    key = f'"Authorization: Bearer $(cat {args.key_file})"'
+    print(f"curl -s {url} -H {key} -H 'Content-Type: application/json' -d '{body}'")
 
 
 def ask(url: str, key: str, body: str) -> Any:

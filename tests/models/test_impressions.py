@@ -50,7 +50,7 @@ def test_impressions_are_described_as_of_their_moment(shown):
     assert shown.labels.tolist() == [0.25, 0, 1, 0.75, 0.5]
     lengths = shown.features.dense[:, DENSE.index("log_history_length")]
     np.testing.assert_allclose(np.expm1(lengths), [1, 1, 2, 0, 0], atol=1e-6)
-    assert shown.scores["popularity"].tolist() == [1, 0, 0, 1, 1]
+    assert shown.scores["popularity"].tolist() == [2, 1, 1, 2, 2]
 
 
 def test_requests_are_lists_shown_at_once(shown):
