@@ -39,19 +39,15 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
     warm = config.als.warm_start and workspace.has("als")
     before = als.earlier(workspace.open("als"), items, config.als) if warm else None
-    name = run_name("als", recipe)
-    fitted = fit_on_workers(
-        shards(workspace, items, config.split),
-        config.als,
-        Run(workspace, name, config.workers, config.seed),
-        before,
-    )
+    run = Run(workspace, run_name("als", recipe), config.workers, config.seed)
+    fitted = fit_on_workers(shards(workspace, items, config.split), config.als, run, before)
     factors = Factors(items, fitted.items)
     trained = factors.known()
     if content:
         pooled = pool.load(workspace.open("content"), items)
         factors = fill_cold(factors, pooled.joined(), config.cold)
     with workspace.create("als", recipe) as draft:
+        draft.notes["started_from"] = workspace.open("als").version if warm else None
         als.save(als.ALS(factors, config.als, trained, fitted.audience), draft)
     forget(workspace, "als")
 

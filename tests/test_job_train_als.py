@@ -60,6 +60,7 @@ def test_goes_on_from_the_model_at_hand(local_ray, two_tastes, tmp_path):
     second = trained(workspace, 22)
     assert second.trained.tolist() == [True] * 21 + [False]
     assert second.config.epochs == 6
+    assert workspace.open("als").manifest["notes"] == {"started_from": version}
     moved = np.linalg.norm(second.items.vectors[:20] - first.items.vectors)
     assert moved < 0.5 * np.linalg.norm(first.items.vectors), "not drawn anew"
     scores = second.items.vectors @ second.items.vectors[20]
