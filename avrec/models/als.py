@@ -87,6 +87,7 @@ class ALS:
         self.trained = items.known() if trained is None else trained
         of_trained = Side.of(items.vectors[self.trained]).population
         self._fixed = Side(np.ascontiguousarray(items.vectors, np.float32), of_trained)
+        self.user_vectors(Histories.of([]))  # compiles, lest the first request wait for it
 
     def user_vectors(self, histories: Histories) -> Vectors:
         """Fold histories in: the rows that training would give them, shape (num_queries, dim).
