@@ -87,7 +87,9 @@ class ALS:
         self.trained = items.known() if trained is None else trained
         of_trained = Side.of(items.vectors[self.trained]).population
         self._fixed = Side(np.ascontiguousarray(items.vectors, np.float32), of_trained)
-        self.user_vectors(Histories.of([]))  # compiles, lest the first request wait for it
+        self.user_vectors(
+            Histories.of([np.empty(0, np.int32)])
+        )  # compiles, lest the first request wait for it
 
     def user_vectors(self, histories: Histories) -> Vectors:
         """Fold histories in: the rows that training would give them, shape (num_queries, dim).
