@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,9 @@ from avrec.errors import AvrecError
 from avrec.store import Workspace
 
 logger = logging.getLogger(__name__)
+WORKER_FAULT = re.compile(
+    r"^(?:OSError|FileNotFoundError|PermissionError|avrec\.errors\.\w+): (.+)$", re.MULTILINE
+)
 Run = Callable[[RunConfig, Workspace], None]
 
 
@@ -42,10 +46,10 @@ def run_job(description: str, run: Run) -> None:
         connect()
         timed(parser.prog, run, config, Workspace(config.workspace))
     except (AvrecError, OSError, RayError, TrainingFailedError) as error:
-        cause = root_cause(error)
-        if not isinstance(cause, AvrecError | OSError):
+        reason = fault_of_input(error)
+        if reason is None:
             raise
-        sys.exit(f"error: {first_line(cause)}")
+        sys.exit(f"error: {reason}")
 
 
 def timed(stage: str, run: Run, config: RunConfig, workspace: Workspace) -> float:
@@ -68,16 +72,14 @@ def connect() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """Follow an error to what began it, through the wrappers that Ray puts around it."""
-    failures = getattr(error, "worker_failures", None) or {}
-    inner = getattr(error, "cause", None) or error.__cause__ or next(iter(failures.values()), None)
-    if not isinstance(inner, BaseException) or isinstance(error, AvrecError):
-        return error
-    return root_cause(inner)
+def fault_of_input(error: BaseException) -> str | None:
+    """Say in one line what began an error, if it was an input, a disk or an artifact.
 
-
-def first_line(error: BaseException) -> str:
-    """Say an error in one line."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    Ray sends a worker's error on as the text of its traceback, so the line is looked for there.
+    """
+    if isinstance(error, AvrecError | OSError) and not isinstance(error, RayError):
+        text = str(error).strip()
+        return text.splitlines()[0] if text else type(error).__name__
+    failures = getattr(error, "worker_failures", {}).values()
+    found = WORKER_FAULT.findall("\n".join(str(one) for one in (error, *failures)))
+    return found[0] if found else None
