@@ -50,7 +50,7 @@ def test_an_override_wins_and_leaves_its_neighbours(toml):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seeds = 1", r"unknown key 'seeds'; known are \["),
+        ("seeds = 1", r"unknown key 'seeds'; did you mean 'seed'\? known are \["),
         ("[split]\ntest_shares = 0.1", r"unknown key split\.'test_shares'"),
         ("[sample.listeners]\nday = 1", r"unknown key sample\.listeners\.'day'"),
         ("seed = '8'", r"seed is '8', expected int"),
