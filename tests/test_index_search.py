@@ -95,6 +95,19 @@ def test_agrees_with_few_queries_at_any_scale(seed, scale):
     np.testing.assert_allclose(many.scores, few.scores, rtol=1e-4, atol=1e-42)
 
 
+@given(seed=SEEDS, k=st.integers(1, 20))
+def test_does_not_stop_before_the_last_item_that_is_long_enough(seed, k):
+    rng = np.random.default_rng(seed)
+    angle, length = rng.uniform(-0.6, 0.6, 1500), rng.uniform(1, 1.05, 1500)
+    items = np.stack([np.cos(angle), np.sin(angle)], axis=1) * length[:, None]
+    items = items.astype(np.float32)
+    queries = np.tile(np.eye(2), (8, 1)).astype(np.float32)[::2]
+    found = top_k(queries, items, k)
+    np.testing.assert_array_equal(
+        found.idx, np.tile(np.argsort(-items[:, 0], kind="stable")[:k], (8, 1))
+    )
+
+
 def test_of_equal_scores_the_lower_rows_are_listed():
     found = top_k(np.ones((9, 4), np.float32), np.ones((1000, 4), np.float32), 30)
     assert (found.idx == np.arange(30)).all()
