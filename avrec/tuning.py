@@ -275,6 +275,12 @@ def rounds(section: Section) -> int:
     return section.epochs if isinstance(section, ALSConfig) else 1
 
 
+def most_rounds(base: Section, space: Space) -> int:
+    """The most `rounds` that a setting of the space can ask for."""
+    entry = space.get("als.epochs", (rounds(base),))
+    return int(entry.high) if isinstance(entry, Range) else max(int(value) for value in entry)
+
+
 def learn(
     task: Validation, section: Section, on_epoch: OnEpoch, *, seed: int, threads: int = 1
 ) -> None:

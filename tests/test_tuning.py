@@ -26,6 +26,7 @@ from avrec.tuning import (
     format_trials,
     judge,
     learn,
+    most_rounds,
     parse_space,
     rounds,
     settings,
@@ -153,6 +154,13 @@ def test_every_section_can_be_learned_and_judged(section):
     learn(task, section, lambda model: seen.append(judge(model, task.case, config)), seed=0)
     assert len(seen) == rounds(section)
     assert seen[-1] > 0.7
+
+
+def test_most_rounds_are_those_of_the_longest():
+    assert most_rounds(ALSConfig(epochs=7), {"als.dim": (8,)}) == 7
+    assert most_rounds(ALSConfig(epochs=7), {"als.epochs": (3, 9, 5)}) == 9
+    assert most_rounds(ALSConfig(), {"als.epochs": Range(2, 20)}) == 20
+    assert most_rounds(BPRConfig(epochs=7), {"bpr.epochs": (3, 9)}) == 1
 
 
 def trials():

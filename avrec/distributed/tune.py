@@ -2,8 +2,9 @@
 
     root/.tune/<name>/done/<trial>.json   each trial that ended, as soon as it did
 
-A search that was cut off goes on: what has ended is read, not run again; a trial that was under
-way starts anew, and ASHA's rungs with it. Call `forget` when the artifact is committed.
+A search that was cut off goes on: what has ended well is read, not run again; a trial that was
+under way, or failed, starts anew, and ASHA's rungs with it. Call `forget` when the artifact is
+committed.
 """
 
 import json
@@ -20,7 +21,6 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from avrec import log
-from avrec.distributed.session import first_line
 from avrec.errors import ConfigError, InputError
 from avrec.factors import Retriever
 from avrec.index import Lister
@@ -38,6 +38,7 @@ from avrec.tuning import (
     judge,
     key_of,
     learn,
+    most_rounds,
     parse_space,
     rounds,
     settings,
@@ -65,8 +66,9 @@ def search(
     """
     space, home = parse_space(config.space), workspace.root / RUNS / name
     listed = settings(space, config.search, config.num_trials, seed)
-    sections = [applied(base, setting) for setting in listed]
-    done = read(home)
+    for setting in listed:
+        applied(base, setting)
+    done = {key: trial for key, trial in read(home).items() if trial.value is not None}
     if config.search == "tpe":
         left = config.num_trials - len(done)
         plan = {"search_alg": _tpe(space, list(done.values()), seed), "num_samples": left}
@@ -77,7 +79,7 @@ def search(
         domain = {"setting": tune.grid_search([dict(one) for one in todo])}
     logger.info("tune %s", log.pairs(trials=left, done=len(done), users=len(task.case.users)))
     if left > 0:
-        scheduler = _asha(config, max(rounds(section) for section in sections))
+        scheduler = _asha(config, most_rounds(base, space))
         plan |= {"scheduler": scheduler, "max_concurrent_trials": config.num_concurrent}
         _run(_trainable(task, base, config, seed), domain, plan, home, _Note(home, base))
     ended = list(read(home).values())
@@ -112,7 +114,7 @@ class _Note(Callback):
 
     def on_trial_error(self, **info: Any) -> None:
         """Write the fault."""
-        self._write(info["trial"], first_line(info["trial"].get_error()))
+        self._write(info["trial"], str(info["trial"].get_error()).strip().splitlines()[-1])
 
     def _write(self, trial: RayTrial, error: str | None) -> None:
         setting, last = trial.config["setting"], trial.last_result or {}
@@ -155,6 +157,8 @@ def _run(
 ) -> None:
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
+    for noisy in ("ray.tune", "optuna"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     tune.Tuner(
         trainable,
         param_space=domain,
@@ -206,15 +210,14 @@ def _tpe(space: Space, done: list[Trial], seed: int) -> OptunaSearch:
             return IntDistribution(int(entry.low), int(entry.high), log=entry.log)
         return FloatDistribution(entry.low, entry.high, log=entry.log)
 
-    known = [trial for trial in done if trial.value is not None]
     fresh = np.random.default_rng([seed, len(done)]).integers(2**31)
     return OptunaSearch(
         space={f"setting/{key}": distribution(entry) for key, entry in space.items()},
         metric="value",
         mode="max",
         seed=int(fresh),
-        points_to_evaluate=[_flat(trial.setting) for trial in known] or None,
-        evaluated_rewards=[trial.value for trial in known] or None,
+        points_to_evaluate=[_flat(trial.setting) for trial in done] or None,
+        evaluated_rewards=[trial.value for trial in done] or None,
     )
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avrec.distributed import tune
-from avrec.errors import ConfigError
+from avrec.errors import ConfigError, InputError
 from avrec.models.als import ALSConfig
 from avrec.store import Workspace
 from avrec.tuning import TuneConfig, best, judge, learn, table, validation
@@ -89,6 +89,14 @@ def test_the_hopeless_are_stopped_early(local_ray, tmp_path, task):
     stopped = {trial.setting["als.reg"] for trial in ended if trial.stopped_early}
     assert stopped & {1e6, 1e7}
     assert not stopped & {0.01}
+
+
+def test_what_failed_is_said_and_tried_again(local_ray, tmp_path, task):
+    workspace, wrong = Workspace(str(tmp_path)), task.weights.copy()
+    wrong.data = np.full_like(wrong.data, np.nan)
+    with pytest.raises(InputError, match=r"every trial failed; one said: ValueError: .*weight"):
+        search(workspace, task._replace(weights=wrong), space={"als.reg": [0.1]})
+    assert [trial.error for trial in search(workspace, task, space={"als.reg": [0.1]})] == [None]
 
 
 def test_tpe_learns_and_goes_on(local_ray, tmp_path, task):
