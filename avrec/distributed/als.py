@@ -6,6 +6,10 @@ same wherever it is solved, and sums over rows are exact, so the number of worke
 
 A checkpoint has one file a worker, with its rows of both sides; it is written while the next epoch
 runs. A run that goes on may do so on another number of workers.
+
+Workers with a GPU each solve their rows on it, and share them by NCCL; their number then shows in
+the rounding. What lies in the CPU's memory goes by gloo, as does everything without a GPU. CUDA
+was not available where this was written: what goes by NCCL has not run.
 """
 
 import time
@@ -16,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import ray
+import ray.train.torch
 import safetensors.numpy
 import torch
 import torch.distributed as dist
@@ -27,24 +32,25 @@ from avrec.distributed.learn import Run
 from avrec.distributed.train import latest, names, report, train
 from avrec.models.als import ALSConfig, Earlier
 from avrec.models.als_fit import Epoch, Fitter, Parts
-from avrec.models.als_objective import Population
-from avrec.models.als_parts import Part, gather_numbers
+from avrec.models.als_objective import TORCH_ON_CPU, Population
+from avrec.models.als_parts import Part, Placed, gather_numbers
 
 CHECKPOINT = "als"
 
 
-class Gloo:
-    """A `Collective` over `torch.distributed`, on CPU whatever the workers' devices."""
+class Workers:
+    """A `Collective` over `torch.distributed`: gloo for the CPU, for GPUs NCCL, as Ray sets up."""
 
     def __init__(self) -> None:
         self._group = dist.new_group(backend="gloo")
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
 
-    def share(self, table: Array, bounds: Offsets) -> None:
+    def share(self, table: Placed, bounds: Offsets) -> None:
         """Bring in, in place, the rows of a table that other workers have written."""
-        rows = torch.from_numpy(table)
+        rows = torch.from_numpy(table) if isinstance(table, np.ndarray) else table
+        group = self._group if rows.device.type == "cpu" else None
         waiting = [
-            dist.broadcast(rows[bounds[r] : bounds[r + 1]], r, group=self._group, async_op=True)
+            dist.broadcast(rows[bounds[r] : bounds[r + 1]], r, group=group, async_op=True)
             for r in range(self.size)
             if bounds[r] < bounds[r + 1]
         ]
@@ -92,7 +98,15 @@ def fit_on_workers(
         config: the objective and how long to minimise it.
         run: a run of the same name that was cut off goes on.
         earlier: item factors to start from, for `config.warm_epochs`.
+
+    Raises:
+        ValueError: the workers are to use GPUs and the solver has no kernels for them, or the
+            device is a GPU and the workers have none.
     """
+    if run.workers.use_gpu:
+        config = replace(config, device="cuda")
+    elif config.device not in ("cpu", TORCH_ON_CPU):
+        raise ValueError(f"workers.use_gpu must be true for als.device = {config.device!r}")
     if earlier is not None:
         config = replace(config, epochs=config.warm_epochs)
     settings = {
@@ -102,6 +116,7 @@ def fit_on_workers(
         "seed": run.seed,
         "checkpoint_seconds": run.workers.checkpoint_seconds,
         "threads": max(1, int(run.workers.num_cpus)),
+        "use_gpu": run.workers.use_gpu,
     }
     last = train(loop, settings, workers=run.workers, workspace=run.workspace, name=run.name)
     files = [safetensors.numpy.load((last / name).read()) for name in names(last)]
@@ -118,7 +133,9 @@ def loop(settings: Mapping[str, Any]) -> None:
     """Fit as one of the workers."""
     saved = time.monotonic()
     ended = [saved]
-    group, config = Gloo(), ALSConfig(**settings["config"])
+    group, config = Workers(), ALSConfig(**settings["config"])
+    if settings["use_gpu"]:
+        config = replace(config, device=str(ray.train.torch.get_device()))
     parts = load(ray.get(settings["shards"]), config, group)
     fitter = Fitter(parts, config, group, threads=settings["threads"])
 

@@ -8,17 +8,17 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from avrec.arrays import Mask, Vectors
-from avrec.models.als_objective import ALSConfig, Population, Side, improve_rows, observed
+from avrec.models.als_device import Fixed, Table, kernels
+from avrec.models.als_objective import ALSConfig, Population, observed
 from avrec.models.als_parts import (
     Chunk,
     Collective,
     Part,
+    Placed,
     Solo,
-    Table,
     chunks,
     cut_blocks,
     gather_numbers,
-    population,
     worker_bounds,
 )
 
@@ -74,6 +74,9 @@ class Fitter:
         config: what to minimise, and how.
         group: the workers.
         threads: threads of this worker.
+
+    Raises:
+        ValueError: the configured device is not here.
     """
 
     def __init__(
@@ -85,7 +88,8 @@ class Fitter:
         threads: int = 1,
     ) -> None:
         self.parts, self.config = parts, config
-        self.group, self.threads = group or Solo(), threads
+        self.group = group or Solo()
+        self.kernels = kernels(config, threads)
         self._cut: dict[int, list[Chunk]] = {}
 
     def begin(self, rng: np.random.Generator) -> Epoch:
@@ -111,52 +115,56 @@ class Fitter:
         exactly = replace(self.config, solver="cholesky")
         kept = np.where(known[:, None], items, np.float32(0)).astype(np.float32)
         kept[np.diff(self.parts.items.pull.indptr) == 0] = 0
-        table = Table(self.parts.items, kept, whole=self._fits(self.parts.items))
-        users = Table(self.parts.users, self._no_users(), whole=self._fits(self.parts.users))
-        self._half(self.parts.users, users.own, table, exactly)
-        folded = np.zeros_like(kept)
-        self._half(self.parts.items, folded, users, exactly)
-        return Epoch(0, np.where(known[:, None], kept, folded), users=users.own)
+        table = self._table(self.parts.items, kept)
+        users = self._table(self.parts.users, self._no_users())
+        self._half(users, table, exactly)
+        self._half(table, users, exactly)
+        return Epoch(0, np.where(known[:, None], kept, table.fetch()), users=users.fetch())
 
     def run(self, start: Epoch, on_epoch: Callable[[Epoch], None] | None = None) -> Epoch:
         """Go on from an epoch to the last one, calling `on_epoch` after each.
 
         The arrays that it is given hold until it returns.
         """
-        own_users = self._no_users() if start.users is None else start.users.copy()
-        users = Table(self.parts.users, own_users, whole=self._fits(self.parts.users))
-        items = Table(self.parts.items, start.items.copy(), whole=self._fits(self.parts.items))
+        users = self._table(
+            self.parts.users, self._no_users() if start.users is None else start.users
+        )
+        items = self._table(self.parts.items, start.items)
         if start.users is None and self.config.solver != "cholesky":
-            self._half(self.parts.users, users.own, items, replace(self.config, solver="cholesky"))
-        epoch = Epoch(start.number, items.own, start.change, users.own)
-        while epoch.number < self.config.epochs:
-            before = items.own.copy()
-            self._half(self.parts.users, users.own, items, self.config)
-            self._half(self.parts.items, items.own, users, self.config)
-            change = self._change(before, items.own)
-            epoch = Epoch(epoch.number + 1, items.own, change, users.own)
+            self._half(users, items, replace(self.config, solver="cholesky"))
+        number, change = start.number, start.change
+        while number < self.config.epochs:
+            before = self.kernels.copy(items.own)
+            self._half(users, items, self.config)
+            self._half(items, users, self.config)
+            number, change = number + 1, self._change(before, items.own)
             if on_epoch is not None:
-                on_epoch(epoch)
-        return epoch
+                on_epoch(Epoch(number, items.fetch(), change, users.fetch()))
+        return Epoch(number, items.fetch(), change, users.fetch())
 
     def audience(self, epoch: Epoch) -> Population:
         """Describe the users as the next epoch would see them: what folding in an item needs."""
-        items = Table(self.parts.items, epoch.items, whole=self._fits(self.parts.items))
-        users = self._no_users() if epoch.users is None else epoch.users.copy()
-        self._half(self.parts.users, users, items, self.config)
-        return population(users, self.parts.users, self.group, self.threads)
+        items = self._table(self.parts.items, epoch.items)
+        users = self._table(
+            self.parts.users, self._no_users() if epoch.users is None else epoch.users
+        )
+        self._half(users, items, self.config)
+        return users.population(self.group)
 
-    def _half(self, part: Part, solved: Vectors, fixed: Table, config: ALSConfig) -> None:
+    def _table(self, part: Part, own: Vectors) -> Table:
+        return Table(part, own, self.kernels, whole=self._fits(part))
+
+    def _half(self, solved: Table, fixed: Table, config: ALSConfig) -> None:
         """Improve this worker's rows of one side, in place, the other side held fixed."""
-        known = population(fixed.own, fixed.part, self.group, self.threads)
+        known = fixed.population(self.group)
         if fixed.whole is not None:
-            side = Side(fixed.gathered(self.group), known)
-            improve_rows(part.pull, side, config, solved, threads=self.threads)
+            side = Fixed(fixed.gathered(self.group), known)
+            self.kernels.improve(solved.part.pull, side, config, solved.own)
             return
-        for chunk in self._chunks(part):
-            side = Side(fixed.fetched(chunk.wanted, self.group), known)
-            rows = solved[chunk.start : chunk.stop]
-            improve_rows(chunk.pull, side, config, rows, threads=self.threads)
+        for chunk in self._chunks(solved.part):
+            side = Fixed(fixed.fetched(chunk.wanted, self.group), known)
+            rows = solved.own[chunk.start : chunk.stop]
+            self.kernels.improve(chunk.pull, side, config, rows)
 
     def _chunks(self, part: Part) -> list[Chunk]:
         """Cut a part so that what a chunk fetches fits; the same number for every worker."""
@@ -177,7 +185,7 @@ class Fitter:
         users = self.parts.users
         return np.zeros((users.stop - users.start, self.config.dim), np.float32)
 
-    def _change(self, before: Vectors, after: Vectors) -> float:
-        moved = gather_numbers(float(np.linalg.norm(after - before)) ** 2, self.group).sum()
-        length = gather_numbers(float(np.linalg.norm(after)) ** 2, self.group).sum()
+    def _change(self, before: Placed, after: Placed) -> float:
+        lengths = (self.kernels.norm(after - before), self.kernels.norm(after))
+        moved, length = (gather_numbers(one**2, self.group).sum() for one in lengths)
         return float(np.sqrt(moved / length)) if length else 0.0

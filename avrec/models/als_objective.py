@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from scipy.sparse import csr_array
 
 from avrec.arrays import Idx, Offsets, Values, Vectors, Weights
@@ -34,6 +35,8 @@ from avrec.models.als_simd import LANES
 
 OBJECTIVES = ("ials", "confidence")
 SOLVERS = ("cg", "cholesky", "subspace")
+TORCH_SOLVERS = ("cg", "cholesky")
+TORCH_ON_CPU = "torch:cpu"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +63,10 @@ class ALSConfig:
     """Steps of conjugate gradients a row and half epoch; for the solver "cg"."""
     block: int = 128
     """Columns moved together, a multiple of 16; for the solver "subspace"."""
+    device: str = "cpu"
+    """Where a fit runs: "cpu", or a torch device such as "cuda", for the solvers "cg" and
+    "cholesky"; "torch:cpu" runs the GPU's kernels on the CPU, to test them. What is folded in
+    later is folded in on the CPU."""
     warm_start: bool = False
     """Whether training goes on from the `als` at hand, if any, for `warm_epochs`."""
     warm_epochs: int = 2
@@ -81,12 +88,36 @@ class ALSConfig:
             if getattr(self, key) not in known:
                 raise ValueError(f"{key} must be one of {known}, got {getattr(self, key)!r}")
         self._check_sizes()
+        self._check_device()
+
+    def _check_device(self) -> None:
+        if torch_device(self.device) and self.solver not in TORCH_SOLVERS:
+            raise ValueError(
+                f"solver must be one of {TORCH_SOLVERS} on the device {self.device!r}, "
+                f"got {self.solver!r}"
+            )
 
     def _check_sizes(self) -> None:
         if self.block < LANES or self.block % LANES:
             raise ValueError(f"block must be a multiple of {LANES} above 0, got {self.block}")
         if self.max_gathered_mb < 0:
             raise ValueError(f"max_gathered_mb must be at least 0, got {self.max_gathered_mb}")
+
+
+def torch_device(name: str) -> torch.device | None:
+    """Device of the torch kernels; None for the CPU's own, "cpu".
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    if name == "cpu":
+        return None
+    try:
+        return torch.device("cpu" if name == TORCH_ON_CPU else name)
+    except RuntimeError as error:
+        raise ValueError(
+            f'device must be "cpu", {TORCH_ON_CPU!r} or a torch device, got {name!r}'
+        ) from error
 
 
 class Population(NamedTuple):

@@ -10,12 +10,15 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from scipy.sparse import csr_array
+from torch import Tensor
 
 from avrec.arrays import Array, Idx, Offsets, Values, Vectors
 from avrec.models.als_kernels import GRAM_FLOATS, gram_triangles, square
 from avrec.models.als_objective import ALSConfig, Population, compact
 from avrec.models.als_rows import kernel
 
+Placed = Array | Tensor
+"""Rows in the memory of the CPU, or on a torch device."""
 BLOCKS = 120
 ROW_WORK = {"cg": 1 / 8, "cholesky": 2 / 3, "subspace": 2.0}
 """Work of a row beside that of its entries, in entries a column of its vector."""
@@ -27,10 +30,10 @@ class Collective(Protocol):
     rank: int
     size: int
 
-    def share(self, table: Array, bounds: Offsets) -> None:
+    def share(self, table: Placed, bounds: Offsets) -> None:
         """Bring in, in place, the rows of a table that other workers have written.
 
-        Worker r has written rows [bounds[r], bounds[r + 1]).
+        Worker r has written rows [bounds[r], bounds[r + 1]); every worker's table is of one kind.
         """
         ...
 
@@ -48,7 +51,7 @@ class Solo:
 
     rank, size = 0, 1
 
-    def share(self, table: Array, bounds: Offsets) -> None:
+    def share(self, table: Placed, bounds: Offsets) -> None:
         """Nothing is missing."""
 
     def exchange(self, pieces: Sequence[Array]) -> list[Array]:
@@ -131,42 +134,15 @@ def _triangles(vectors: Vectors, part: Part, threads: int) -> Iterator[Vectors]:
 
 def gather_numbers(number: float, group: Collective) -> Values:
     """One number of each worker, in the order of rank."""
-    table = np.zeros(group.size)
-    table[group.rank] = number
+    return gather_rows(np.array([number], np.float64), group)[:, 0]
+
+
+def gather_rows(row: Values, group: Collective) -> Values:
+    """A row of numbers of each worker, in the order of rank."""
+    table = np.zeros((group.size, len(row)))
+    table[group.rank] = row
     group.share(table, np.arange(group.size + 1))
     return table
-
-
-class Table:
-    """The factors of one side: this worker's rows, and all of them where those fit.
-
-    Args:
-        part: which rows are this worker's.
-        own: their vectors.
-        whole: whether to make room for all rows; `own` is then a view of the whole.
-    """
-
-    def __init__(self, part: Part, own: Vectors, *, whole: bool) -> None:
-        self.part, self.own, self.whole = part, np.ascontiguousarray(own, np.float32), None
-        if whole and len(own) < part.num_rows:
-            self.whole = np.zeros((part.num_rows, own.shape[1]), np.float32)
-            self.whole[part.start : part.stop] = own
-            self.own = self.whole[part.start : part.stop]
-        elif whole:
-            self.whole = self.own
-
-    def gathered(self, group: Collective) -> Vectors:
-        """All rows, as they stand with their owners."""
-        assert self.whole is not None
-        group.share(self.whole, self.part.bounds)
-        return self.whole
-
-    def fetched(self, wanted: Idx, group: Collective) -> Vectors:
-        """Some rows, given in order; every worker calls this, though it may want none."""
-        cuts = np.searchsorted(wanted, self.part.bounds[1:-1])
-        asked = group.exchange(np.split(wanted, cuts))
-        answers = group.exchange([self.own[rows - self.part.start] for rows in asked])
-        return np.concatenate(answers)
 
 
 class Chunk(NamedTuple):

@@ -92,6 +92,29 @@ def test_number_of_workers_does_not_show(
     assert found.audience.num_known == 49
 
 
+@pytest.mark.parametrize(("solver", "max_gathered_mb"), [("cg", 4096), ("cholesky", 0)])
+def test_torch_kernels_on_workers(local_ray, table, workspace, solver, max_gathered_mb):
+    config = replace(CONFIG, solver=solver, max_gathered_mb=max_gathered_mb)
+    found = als.fit_on_workers(
+        shards(workspace, ITEMS, ALL), replace(config, device="torch:cpu"), run_on(2, workspace)
+    )
+    expected = in_one_process(table, config)
+    np.testing.assert_allclose(found.items, expected, rtol=1e-4, atol=1e-4 * expected.max())
+    assert found.audience.num_known == 49
+
+
+def test_gpus_need_a_solver_for_them(workspace):
+    config, run = replace(CONFIG, solver="subspace"), run_on(1, workspace, use_gpu=True)
+    with pytest.raises(ValueError, match="on the device 'cuda', got 'subspace'"):
+        als.fit_on_workers(shards(workspace, ITEMS, ALL), config, run)
+
+
+def test_a_fit_on_gpus_needs_workers_with_gpus(workspace):
+    config, run = replace(CONFIG, device="cuda"), run_on(1, workspace)
+    with pytest.raises(ValueError, match=r"use_gpu must be true for als.device = 'cuda'"):
+        als.fit_on_workers(shards(workspace, ITEMS, ALL), config, run)
+
+
 def test_more_workers_than_rows(local_ray, tmp_path):
     workspace, items = Workspace(str(tmp_path)), Vocabulary.of(["i00", "i01"])
     few = interactions(csr_array(np.array([[1, 0], [0, 2]])))

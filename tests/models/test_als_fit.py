@@ -32,6 +32,7 @@ class Threads:
         return every
 
     def share(self, table, bounds):
+        table = np.asarray(table)
         rows = [slice(*bounds[r : r + 2]) for r in range(self.size)]
         for place, other in zip(rows, self._all(table[rows[self.rank]].copy()), strict=True):
             table[place] = other
