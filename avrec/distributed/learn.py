@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import ray
 import ray.data
 import ray.train
 import ray.train.torch
@@ -18,7 +19,6 @@ from ray.data import DataIterator
 from torch import Tensor, distributed, nn
 from torch.autograd import Function
 
-import ray
 from avrec.arrays import Array
 from avrec.distributed.train import Loop, latest_files, report, train
 from avrec.models.training import (
