@@ -80,7 +80,7 @@ def test_second_half_is_told_the_first():
 
 def test_popularity_offers_what_is_not_in_the_history():
     lists = lists_of([popularity.fit(SPLIT.train, ITEMS)], at_the_cut(), 3)
-    assert lists["popularity"].tolist() == [[-1, -1, -1], [-1, -1, -1], [0, 1, -1]]
+    assert lists["popularity"].tolist() == [[2, 3, 4], [2, 3, 4], [0, 1, 2]]
 
 
 class Alphabet:
@@ -99,7 +99,7 @@ def test_a_model_may_list_for_itself():
     assert isinstance(Alphabet(), Lister)
     lists = lists_of([Alphabet(), popularity.fit(SPLIT.train, ITEMS)], at_the_cut(), 2)
     assert lists["alphabet"].tolist() == [[2, 3], [2, 3], [0, 1]]
-    assert lists["popularity"].tolist() == [[-1, -1], [-1, -1], [0, 1]]
+    assert lists["popularity"].tolist() == [[2, 3], [2, 3], [0, 1]]
 
 
 def test_many_queries_are_listed_in_blocks(monkeypatch):

@@ -30,7 +30,7 @@ def order(model):
 
 
 def test_most_played_come_first_and_ties_by_id():
-    assert order(popularity.fit(PAST, ITEMS)) == [1, 0, 2, -1]
+    assert order(popularity.fit(PAST, ITEMS)) == [1, 0, 2, 3]
 
 
 def test_recent_forgets_what_is_older_than_a_week():
