@@ -62,12 +62,17 @@ def merge(items: pa.Table | None, media: pa.Table) -> Catalogue:
     no item becomes one, titled by its name; an item of no file keeps no uri.
 
     Raises:
-        InputError: there are neither items nor files.
+        InputError: there are neither items nor files, or no file can be read.
     """
     if items is None:
         items = ITEMS.empty_table()
     if not len(items) and not len(media):
         raise InputError("no items: set media.inputs to clips, or media.items to a catalogue")
+    if not len(items) and not media["error"].null_count:
+        raise InputError(
+            f"none of the {len(media)} files could be read, such as {media['uri'][0]} "
+            f"({media['error'][0]}); give a folder of audio or video"
+        )
     owner = _owners(items, media)
     listed = set(items["item_id"].to_pylist())
     files = list(zip(media["item_id"].to_pylist(), media["uri"].to_pylist(), strict=True))

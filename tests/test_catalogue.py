@@ -68,6 +68,16 @@ def test_neither_items_nor_files_is_an_error():
         merge(None, media())
 
 
+def test_files_that_are_all_broken_are_an_error_that_says_why():
+    found = media("a.mp4", "b.mp4").to_pylist()
+    broken = [row | {"error": "truncated: no index"} for row in found]
+    table = pa.Table.from_pylist(broken, schema=MEDIA)
+    with pytest.raises(InputError, match=r"none of the 2 files.*a\.mp4 \(truncated: no index\)"):
+        merge(None, table)
+    assert len(merge(items({"item_id": "1"}), table).items) == 3
+    assert len(merge(None, pa.concat_tables([table, media("c.mp4")])).items) == 3
+
+
 def test_reads_csv_with_other_names(tmp_path):
     path = tmp_path / "movies.csv"
     path.write_text(
