@@ -64,6 +64,8 @@ def search(
         ConfigError: a setting does not fit the section, or the search needs what is not there.
         InputError: every trial failed.
     """
+    for noisy in ("ray.tune", "optuna"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     space, home = parse_space(config.space), workspace.root / RUNS / name
     listed = settings(space, config.search, config.num_trials, seed)
     for setting in listed:
@@ -157,14 +159,13 @@ def _run(
 ) -> None:
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
-    for noisy in ("ray.tune", "optuna"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     tune.Tuner(
         trainable,
         param_space=domain,
         tune_config=tune.TuneConfig(
             metric="value",
             mode="max",
+            reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
             **plan,
         ),
