@@ -165,7 +165,7 @@ def test_missing_column_says_what_to_write(config, fields, message):
     [
         ("events.parquet", "PAR1", "cannot read .*events.parquet"),
         ("events.csv", "", "cannot read .*events.csv"),
-        ("events.csv", b"user_id,item_id,kind,at\n\xff,i,play,1\n", "cannot read .*events.csv"),
+        ("events.csv", b"user_id,item_id,kind,at\n\xff,i,play,1\n", "events.csv is not UTF-8 text"),
         ("events.txt", "x", r"is none of \.parquet"),
     ],
 )

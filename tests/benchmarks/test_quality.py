@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from avrec.evaluate import among_negatives
 from avrec.factors import Factors
@@ -10,6 +11,13 @@ from avrec.metrics import hit_rate
 from avrec.models.svd import SVD, SVDConfig, fit
 from jobs import benchmark_als_quality as quality
 from jobs import benchmark_sets as sets
+
+
+@pytest.fixture(autouse=True)
+def one_blas_thread():
+    """As implicit wants it, and says in a warning otherwise."""
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 @pytest.fixture
