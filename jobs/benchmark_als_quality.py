@@ -6,9 +6,14 @@ FOLDER has one folder a set (see `jobs.benchmark_sets`); a set that is not there
 
 * ml-1m-ncf: the settings that Rendle et al. give for this table (RecSys 2022), three seeds.
 * ml-1m-sasrec and hetrec-lastfm-2k: every model gets the same number of settings, drawn from its
-  own space; the one best by ndcg@10 on the validation part is fitted again on all that is known,
-  with three seeds where chance has a part, and asked for the test once. Lists are over all items
-  less those known.
+  own space, narrowed by what validation parts said. The one best by ndcg@10 on the validation part
+  is fitted again on all that is known, with three seeds where chance has a part, and asked for the
+  test. Lists are over all items less those known.
+
+Both ALS are searched in the same two directions: the weight of what is not observed beside what is
+(ours, or 1 / alpha for implicit), and the penalty in that scale (reg * unobserved_weight, a pair,
+or regularization / alpha). The settings by their own names depend on one another so much that
+most draws of both would be wasted.
 
 Each figure is printed as one line of JSON; a goal is the better of the peers.
 """
@@ -26,7 +31,7 @@ from implicit.cpu.als import AlternatingLeastSquares
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
-from avrec.arrays import Idx, Vectors, Weights
+from avrec.arrays import Idx, Values, Vectors, Weights
 from avrec.evaluate import (
     RELEVANCE,
     EvaluateConfig,
@@ -38,7 +43,7 @@ from avrec.evaluate import (
 from avrec.factors import Factors, Retriever
 from avrec.index import Lister, TopK, as_lister, top_k
 from avrec.interactions import Histories
-from avrec.metrics import hit_rate, ndcg
+from avrec.metrics import bootstrap, hit_rate, ndcg
 from avrec.models import als, neighbours
 from avrec.models.als import ALSConfig
 from avrec.models.neighbours import NeighboursConfig
@@ -55,6 +60,7 @@ CHOSEN_BY = ("ndcg", 10)
 REPORTED = (CHOSEN_BY, ("recall", 20))
 CONFIG = EvaluateConfig(k=(10, 20), bootstrap_samples=500)
 WEIGHTS: tuple[Plain, ...] = ("binary", "log")
+DIMS: tuple[Plain, ...] = (128, 256)
 NEIGHBOURS: tuple[Plain, ...] = (20, 50, 100, 200, 500)
 
 Fit = Callable[[Task, Mapping[str, Plain], int], Retriever | Lister]
@@ -85,7 +91,9 @@ class Rows:
 
 def of_avrec(task: Task, chosen: Mapping[str, Plain], seed: int) -> Retriever:
     """Fit our ALS."""
-    config = replace(ALSConfig(epochs=16), **_without(chosen, "weights"))
+    reg = float(chosen["reg_per_pair"]) / float(chosen["unobserved_weight"])
+    own = _without(chosen, "weights", "reg_per_pair")
+    config = ALSConfig(epochs=16, reg=reg, **own)
     rng = np.random.default_rng(seed)
     vectors = als.fit(task.weights, config, rng=rng, threads=THREADS)
     return als.ALS(Factors(task.items, vectors), config)
@@ -94,7 +102,11 @@ def of_avrec(task: Task, chosen: Mapping[str, Plain], seed: int) -> Retriever:
 def of_implicit(task: Task, chosen: Mapping[str, Plain], seed: int) -> Lister:
     """Fit implicit's ALS."""
     model = AlternatingLeastSquares(
-        **_without(chosen, "weights"), iterations=16, num_threads=THREADS, random_state=seed
+        **_without(chosen, "weights", "regularization_per_alpha"),
+        regularization=float(chosen["regularization_per_alpha"]) * float(chosen["alpha"]),
+        iterations=16,
+        num_threads=THREADS,
+        random_state=seed,
     )
     with threadpool_limits(1, "blas"):
         model.fit(csr_matrix(task.weights), show_progress=False)
@@ -115,9 +127,9 @@ METHODS = (
     Method(
         "avrec als",
         {
-            "dim": (128, 256),
-            "unobserved_weight": Range(0.05, 2.0, log=True),
-            "reg": Range(0.001, 0.05, log=True),
+            "dim": DIMS,
+            "unobserved_weight": Range(0.05, 1.0, log=True),
+            "reg_per_pair": Range(0.0004, 0.006, log=True),
             "weights": WEIGHTS,
         },
         of_avrec,
@@ -125,9 +137,9 @@ METHODS = (
     Method(
         "implicit als",
         {
-            "factors": (128, 256),
-            "alpha": Range(0.7, 20.0, log=True),
-            "regularization": Range(5.0, 150.0, log=True),
+            "factors": DIMS,
+            "alpha": Range(1.0, 20.0, log=True),
+            "regularization_per_alpha": Range(2.0, 20.0, log=True),
             "weights": WEIGHTS,
         },
         of_implicit,
@@ -169,11 +181,10 @@ def listed(method: Method, task: Task, setting: Setting, seed: int) -> Idx:
     return as_lister(model).lists(turned.case.histories, max(CONFIG.k), task.case.histories).idx
 
 
-def mean(metric: str, k: int, lists: Idx, task: Task) -> float:
-    """Mean of a metric over the users of the case."""
+def values(metric: str, k: int, lists: Idx, task: Task) -> Values:
+    """A metric, one value a user of the case."""
     relevant = task.case.relevant
-    hits = hits_of(lists, relevant, len(task.items))
-    return float(RELEVANCE[metric](hits, relevant.lengths(), k).mean())
+    return RELEVANCE[metric](hits_of(lists, relevant, len(task.items)), relevant.lengths(), k)
 
 
 def choose(method: Method, asked: Asked, num_settings: int) -> Setting:
@@ -183,7 +194,7 @@ def choose(method: Method, asked: Asked, num_settings: int) -> Setting:
     space = method.space if counted else {**method.space, "weights": ("binary",)}
     for setting in settings(space, "random", num_settings, seed=1):
         start = time.perf_counter()
-        value = mean(*CHOSEN_BY, listed(method, task, setting, 0), task)
+        value = values(*CHOSEN_BY, listed(method, task, setting, 0), task).mean()
         tried.append((value, setting))
         print(f"{value:.4f}  {method.name}  {_words(setting)}  {time.perf_counter() - start:.1f} s")
     best = max(tried, key=lambda one: one[0])
@@ -201,12 +212,16 @@ def compare(asked: Asked, num_settings: int) -> None:
     print(f"{asked.name}: {asked.test.weights.shape[0]} users, {asked.test.weights.shape[1]} items")
     print(format_table(evaluate(first, asked.test.case, CONFIG, seed=0)), "\n", flush=True)
     for metric, k in REPORTED:
-        means = {
-            name: float(np.mean([mean(metric, k, lists, asked.test) for lists in each]))
+        by_user = {
+            name: np.mean([values(metric, k, lists, asked.test) for lists in each], axis=0)
             for name, each in found.items()
         }
-        print("  ".join(f"{name} {metric}@{k} {value:.4f}" for name, value in means.items()))
+        means = {name: float(each.mean()) for name, each in by_user.items()}
         peer = max(PEERS, key=lambda name: means[name])
+        ahead = bootstrap(by_user["avrec als"] - by_user[peer], np.random.default_rng(0))
+        print("  ".join(f"{name} {metric}@{k} {value:.4f}" for name, value in means.items()))
+        bounds = f"[{ahead.low:+.4f}, {ahead.high:+.4f}]"
+        print(f"ahead of {peer}, user by user: {ahead.value:+.4f} {bounds}")
         report(
             f"{asked.name}, {metric}@{k}, beside {peer}",
             means["avrec als"],
@@ -259,7 +274,8 @@ def main() -> None:
     """Run every part whose set is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with one folder a set")
-    parser.add_argument("--settings", type=int, default=12, help="settings that each model gets")
+    parser.add_argument("--sets", nargs="*", help="default every set")
+    parser.add_argument("--settings", type=int, default=24, help="settings that each model gets")
     args = parser.parse_args()
     parts: dict[str, Callable[[Path], None]] = {
         "ml-1m-ncf": sampled,
@@ -267,6 +283,8 @@ def main() -> None:
         "hetrec-lastfm-2k": lambda folder: compare(sets.listening(folder, seed=0), args.settings),
     }
     for name, part in parts.items():
+        if args.sets and name not in args.sets:
+            continue
         if (args.data / name).is_dir():
             part(args.data / name)
         else:
