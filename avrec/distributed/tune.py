@@ -46,6 +46,7 @@ from avrec.tuning import (
 
 logger = logging.getLogger(__name__)
 RUNS = ".tune"
+NO_REASON = "no reason that reached the driver; see Ray's log of the worker"
 SETTINGS = {"TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_AIR_NEW_OUTPUT": "0"}
 
 
@@ -116,7 +117,9 @@ class _Note(Callback):
 
     def on_trial_error(self, **info: Any) -> None:
         """Write the fault."""
-        self._write(info["trial"], str(info["trial"].get_error()).strip().splitlines()[-1])
+        error = info["trial"].get_error()
+        said = str(error).strip().splitlines() if error else []
+        self._write(info["trial"], said[-1] if said else NO_REASON)
 
     def _write(self, trial: RayTrial, error: str | None) -> None:
         setting, last = trial.config["setting"], trial.last_result or {}
