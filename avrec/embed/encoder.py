@@ -24,6 +24,13 @@ PRETRAINED: dict[str, Modality] = {
     "sentence_model": "text",
 }
 KINDS = WEIGHTLESS | PRETRAINED
+PRECISIONS = {
+    "torch": ("float32", "bf16"),
+    "openvino": ("float32", "bf16", "int8"),
+    "onnxruntime": ("float32", "int8"),
+}
+"""What each backend computes in."""
+PLAIN = ("torch", "float32", False)
 
 
 class Encoder(Protocol[Input_contra]):
@@ -63,6 +70,23 @@ class EncoderConfig:
     """Inputs that go through the model at once."""
     device: str = "cpu"
     """Where the model runs, such as `cpu` or `cuda`."""
+    backend: str = "torch"
+    """What runs the model: torch; on a CPU also openvino or onnxruntime (extras `openvino` and
+    `onnx`)."""
+    precision: str = "float32"
+    """What the model computes in: float32, bf16 or int8; the fast ones must keep a cosine of .999
+    to float32, which is checked when the model is loaded."""
+    compile: bool = False
+    """Whether torch compiles the model for its device, which takes a minute and pays on a GPU."""
+    pool: str = ""
+    """Name of the actors that run the model, which encoders may share; empty for those that
+    decode."""
+    num_actors: int = 1
+    """Actors of a named pool."""
+    num_cpus: float = 1.0
+    """CPUs of each actor of a named pool."""
+    num_gpus: float = 0.0
+    """GPUs of each actor of a named pool; a share of one where several fit."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -70,13 +94,27 @@ class EncoderConfig:
         if bool(self.model) != (self.kind in PRETRAINED):
             wants = "needs a model" if self.kind in PRETRAINED else "takes no model"
             raise ValueError(f"kind {self.kind!r} {wants}, got model {self.model!r}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        for name in ("batch_size", "num_actors"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("num_cpus", "num_gpus"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        _check_speed(self)
+        if not self.pool and self.room != (1, 1.0, 0.0):
+            raise ValueError(
+                "num_actors, num_cpus and num_gpus belong to a pool: name it in `pool`"
+            )
 
     @property
     def modality(self) -> Modality:
         """What the encoder takes in."""
         return KINDS[self.kind]
+
+    @property
+    def room(self) -> tuple[int, float, float]:
+        """What its pool takes: actors, and CPUs and GPUs of each."""
+        return self.num_actors, self.num_cpus, self.num_gpus
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +151,24 @@ class EmbedConfig:
         for name in ("num_actors", "files_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        rooms: dict[str, tuple[int, float, float]] = {}
+        for encoder in self.encoders:
+            if rooms.setdefault(encoder.pool, encoder.room) != encoder.room:
+                raise ValueError(f"encoders of pool {encoder.pool!r} must agree on its actors")
+
+
+def _check_speed(config: EncoderConfig) -> None:
+    """Refuse what no backend does."""
+    backend, precision = config.backend, config.precision
+    if backend not in PRECISIONS:
+        raise ValueError(f"backend must be one of {sorted(PRECISIONS)}, got {backend!r}")
+    if precision not in PRECISIONS[backend]:
+        allowed = ", ".join(PRECISIONS[backend])
+        raise ValueError(f"precision with backend {backend!r} must be {allowed}, got {precision!r}")
+    if backend != "torch" and (config.compile or config.device != "cpu"):
+        raise ValueError(f"backend {backend!r} runs on device 'cpu' and compiles by itself")
+    if config.kind in WEIGHTLESS and (backend, precision, config.compile) != PLAIN:
+        raise ValueError(f"kind {config.kind!r} has no weights: leave backend and precision")
 
 
 def load_encoder(config: EncoderConfig) -> Encoder[Any]:

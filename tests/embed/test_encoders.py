@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from avrec.embed import pretrained
-from avrec.embed.encoder import WEIGHTLESS, EncoderConfig, key, load_encoder
+from avrec.embed.encoder import WEIGHTLESS, EmbedConfig, EncoderConfig, key, load_encoder
 from avrec.errors import InputError
 from avrec.media.decode import decode
 from avrec.media.sampling import Plan
@@ -189,6 +190,9 @@ def test_an_absent_model_or_one_of_another_kind_is_said_so(tmp_path):
             load_encoder(EncoderConfig(kind=kind, model=str(folder)))
 
 
+BERT = {"kind": "sentence_model", "model": "bert"}
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -196,8 +200,21 @@ def test_an_absent_model_or_one_of_another_kind_is_said_so(tmp_path):
         ({"kind": "clap"}, "needs a model"),
         ({"kind": "word_hashes", "model": "x"}, "takes no model"),
         ({"kind": "word_hashes", "batch_size": 0}, "batch_size"),
+        ({"kind": "word_hashes", "precision": "bf16"}, "has no weights"),
+        (BERT | {"backend": "numpy"}, "backend must be one of"),
+        (BERT | {"precision": "int8"}, "with backend 'torch' must be float32, bf16, got 'int8'"),
+        (BERT | {"backend": "openvino", "device": "cuda"}, "runs on device 'cpu'"),
+        (BERT | {"num_gpus": 1.0}, "belong to a pool"),
+        (BERT | {"pool": "texts", "num_cpus": -1.0}, "num_cpus must not be negative"),
     ],
 )
 def test_configuration_is_checked(fields, words):
     with pytest.raises(ValueError, match=words):
         EncoderConfig(**fields)
+
+
+def test_encoders_of_a_pool_agree_on_its_actors():
+    one = EncoderConfig(**BERT, pool="texts", num_actors=2)
+    EmbedConfig(encoders=(one, replace(one, batch_size=4)))
+    with pytest.raises(ValueError, match="pool 'texts' must agree"):
+        EmbedConfig(encoders=(one, replace(one, num_actors=3)))
