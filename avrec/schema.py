@@ -68,14 +68,51 @@ DESCRIPTIONS = _schema(
     {"item_id": pa.string(), "producer": pa.string()},
     {
         "transcript": pa.string(),
+        "language": pa.string(),
         "caption": pa.string(),
+        "summary": pa.string(),
         "topics": pa.list_(pa.string()),
         "mood": pa.string(),
+        "emotion": pa.string(),
         "audience": pa.string(),
-        "safety": pa.string(),
+        "safety": pa.list_(pa.string()),
+        "reasons": pa.map_(pa.string(), pa.string()),
     },
 )
-"""One row per item: what was understood, and by which model@revision."""
+"""One row per item: what was understood, and by which models@revision, joined by " + ".
+
+`safety` lists what may harm, empty where nothing does and null where nobody looked. `reasons` says
+of a field that should be there and is null why it is not.
+"""
+
+OPINIONS = _schema(
+    {"item_id": pa.string(), "sha256": pa.string(), "producer": pa.string(), "count": pa.int32()},
+    {
+        "sentiment": pa.string(),
+        "score": pa.float32(),
+        "topics": pa.list_(pa.string()),
+        "at": TIME,
+        "rating": pa.float64(),
+        "reasons": pa.map_(pa.string(), pa.string()),
+    },
+)
+"""One row per item x text that people wrote of it, named by the SHA-256 of the text.
+
+`count` says how often it was written, `at` when first, `rating` is the mean; `score` in [-1, 1]
+rises with liking, and `sentiment` is negative, neutral or positive.
+"""
+
+RECEPTION = _schema(
+    {"item_id": pa.string(), "producer": pa.string(), "num_opinions": pa.int32()},
+    {
+        "score": pa.float32(),
+        "positive": pa.float32(),
+        "negative": pa.float32(),
+        "topics": pa.list_(pa.string()),
+    },
+)
+"""One row per item that people wrote of: mean `score` of its opinions, the shares of those that
+are positive and negative, and what they are about, the most frequent first."""
 
 EVENT_KINDS = (
     "impression",

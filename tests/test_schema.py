@@ -1,10 +1,11 @@
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from avrec.errors import SchemaError
-from avrec.schema import EVENTS, INTERACTIONS, ITEMS, conform, empty
+from avrec.schema import DESCRIPTIONS, EVENTS, INTERACTIONS, ITEMS, conform, empty
 
 NOON = datetime(2025, 6, 1, 12, tzinfo=UTC)
 
@@ -25,6 +26,15 @@ def test_fills_a_missing_nullable_column():
     checked = conform(pa.table({"item_id": ["i"], "title": ["t"]}), ITEMS)
     assert checked.schema == ITEMS
     assert checked["tags"].to_pylist() == [None]
+
+
+def test_reasons_survive_a_parquet_file():
+    row = {"item_id": "i", "producer": "p@1", "reasons": [("summary", "model_silent: no words")]}
+    table = conform(pa.Table.from_pylist([row], DESCRIPTIONS), DESCRIPTIONS)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    read = conform(pq.read_table(pa.BufferReader(sink.getvalue())), DESCRIPTIONS)
+    assert dict(read["reasons"].to_pylist()[0]) == dict(row["reasons"])
 
 
 def test_conforming_twice_changes_nothing():
