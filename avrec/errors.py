@@ -31,13 +31,14 @@ class MediaError(AvrecError):
     """A media file cannot be probed or decoded.
 
     `kind` is one of not_media, truncated, unsupported_codec, too_large, timeout, crashed,
-    fetch_failed.
+    fetch_failed. `sha256` is that of the file, where it came as far as the sandbox.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(kind, message)
+    def __init__(self, kind: str, message: str, sha256: str | None = None) -> None:
+        super().__init__(kind, message, sha256)
         self.kind = kind
         self.message = message
+        self.sha256 = sha256
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.message}"

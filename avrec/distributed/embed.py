@@ -16,13 +16,14 @@ from ray.data import ActorPoolStrategy
 
 from avrec.arrays import Vectors
 from avrec.distributed.probe import sliced
-from avrec.embed.encoder import EmbedConfig, Encoder, key, load_encoder
+from avrec.embed.encoder import SAMPLING, EmbedConfig, Encoder, key, load_encoder
 from avrec.embed.text import texts
 from avrec.errors import MediaError
 from avrec.media.decode import Clip
-from avrec.media.files import local_copy
-from avrec.media.sampling import Plan, Span, window
-from avrec.media.sandbox import Limits, Sandbox
+from avrec.media.fetch import local_copy
+from avrec.media.limits import Limits
+from avrec.media.sampling import Plan, Span
+from avrec.media.sandbox import Sandbox
 from avrec.schema import EMBED_ERRORS, EMBEDDINGS
 from avrec.store import Draft, Part, Place
 
@@ -45,12 +46,7 @@ class _Embedder:
         self.encoders = [load_encoder(one) for one in config.encoders]
         self.sandbox = Sandbox(limits)
         self.ahead = ThreadPoolExecutor(1)
-        self.plan = Plan(
-            segment_seconds=config.segment_seconds,
-            frames_per_segment=config.frames_per_segment,
-            frame_side=config.frame_side,
-            max_seconds=config.max_seconds,
-        )
+        self.plan = plan(config)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Embed a block of items and write its part; gives a row a part and a row an error."""
@@ -76,8 +72,7 @@ class _Embedder:
             if isinstance(clip, MediaError):
                 errors[row["item_id"]] = str(clip)
                 continue
-            spans = clip.segments(self.config.segment_seconds)
-            waiting += [(row["item_id"], clip, span) for span in spans]
+            waiting += [(row["item_id"], clip, span) for span in clip.spans]
             if len(waiting) >= SEGMENTS_AT_ONCE:
                 yield from self._encode_segments(waiting)
                 waiting = []
@@ -103,9 +98,7 @@ class _Embedder:
 
     def _encode_segments(self, segments: list[tuple[str, Clip, Span]]) -> list[pa.Table]:
         pictures = [_Seen(item_id, span, clip.frames_in(span)) for item_id, clip, span in segments]
-        sounds = [
-            _Seen(item_id, span, window(clip.waveform, span)) for item_id, clip, span in segments
-        ]
+        sounds = [_Seen(item_id, span, clip.sound_in(span)) for item_id, clip, span in segments]
         return self._encode("frames", pictures) + self._encode("sound", sounds)
 
     def _encode(self, modality: str, inputs: list[_Seen]) -> list[pa.Table]:
@@ -116,6 +109,12 @@ class _Embedder:
             for encoder in mine
             if inputs
         ]
+
+
+def plan(config: EmbedConfig) -> Plan:
+    """What is taken from every clip."""
+    sampling = {name: getattr(config, name) for name in ("policy", *SAMPLING)}
+    return Plan(**sampling)
 
 
 _ANSWER = pa.schema(

@@ -8,8 +8,10 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from avrec.errors import MediaError
-from avrec.media.files import Listed, MediaConfig, local_copy
-from avrec.media.sandbox import Limits, Sandbox
+from avrec.media.fetch import local_copy
+from avrec.media.files import Listed, MediaConfig
+from avrec.media.limits import Limits
+from avrec.media.sandbox import Sandbox
 from avrec.schema import MEDIA, conform
 
 FILES_PER_BATCH = 32

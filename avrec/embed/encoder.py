@@ -24,6 +24,11 @@ PRETRAINED: dict[str, Modality] = {
     "sentence_model": "text",
 }
 KINDS = WEIGHTLESS | PRETRAINED
+POLICIES = ("uniform", "keyframes", "scenes")
+SAMPLING = (
+    *("segment_seconds", "frames_per_segment", "frame_side", "max_seconds"),
+    *("min_scene_seconds", "cut_threshold"),
+)
 PRECISIONS = {
     "torch": ("float32", "bf16"),
     "openvino": ("float32", "bf16", "int8"),
@@ -125,6 +130,9 @@ class EmbedConfig:
         default_factory=lambda: tuple(EncoderConfig(kind=kind) for kind in WEIGHTLESS)
     )
     """The encoders; all of them see one decoding of a file."""
+    policy: str = "uniform"
+    """Which frames are taken. `uniform`: evenly. `keyframes`: of those moments, the keyframe last
+    on screen, which costs least. `scenes`: evenly, and segments end at cuts."""
     segment_seconds: float = 10.0
     """Aimed length of a segment; each encoder gives one vector a segment."""
     frames_per_segment: int = 6
@@ -133,6 +141,10 @@ class EmbedConfig:
     """Shorter side of the frames, pixels."""
     max_seconds: float = 180.0
     """How much of a clip is decoded, from its start."""
+    min_scene_seconds: float = 2.0
+    """A scene shorter than this is one with the scene before it; for `scenes`."""
+    cut_threshold: float = 0.1
+    """Least change from a frame to the next, from 0 to 1, that may be a cut; for `scenes`."""
     num_actors: int = 2
     """Ray actors; each loads every encoder and has a decoding child of its own."""
     num_cpus: float = 1.0
@@ -145,9 +157,7 @@ class EmbedConfig:
     def __post_init__(self) -> None:
         if not self.encoders:
             raise ValueError("encoders must not be empty")
-        for name in ("segment_seconds", "frames_per_segment", "frame_side", "max_seconds"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        _check_sampling(self)
         for name in ("num_actors", "files_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -169,6 +179,14 @@ def _check_speed(config: EncoderConfig) -> None:
         raise ValueError(f"backend {backend!r} runs on device 'cpu' and compiles by itself")
     if config.kind in WEIGHTLESS and (backend, precision, config.compile) != PLAIN:
         raise ValueError(f"kind {config.kind!r} has no weights: leave backend and precision")
+
+
+def _check_sampling(config: EmbedConfig) -> None:
+    if config.policy not in POLICIES:
+        raise ValueError(f"policy must be one of {POLICIES}, got {config.policy!r}")
+    for name in SAMPLING:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} must be above 0, got {getattr(config, name)}")
 
 
 def load_encoder(config: EncoderConfig) -> Encoder[Any]:

@@ -14,6 +14,7 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from avrec.errors import MediaError
+from avrec.media.limits import Limits
 
 FORMATS = (
     "3gp,aac,ac3,adts,aiff,amr,amrnb,amrwb,ape,asf,au,av1,avi,caf,dsf,dts,dv,eac3,flac,flv,gif,gxf,"
@@ -43,6 +44,7 @@ PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed
 MIN_BITS_PER_SECOND = 100
 """A length that would leave fewer bits for a second than this is no length but damage."""
 MICROSECOND = 1e-6
+HOUR_SECONDS = 3600
 
 
 @contextmanager
@@ -52,15 +54,21 @@ def opened(path: Path) -> Iterator[InputContainer]:
     Raises:
         MediaError: it is no media that FFmpeg reads, or it is cut short before its index.
     """
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "none"}
     try:
-        container = av.open(f"file:{path.absolute()}", options=options)
-    except MemoryError as error:
-        raise MediaError("too_large", f"{path.name} needs more memory than is allowed") from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise refusal(path) from error
-    with container:
-        yield container
+        stream = path.open("rb")
+    except OSError as error:
+        raise MediaError("fetch_failed", f"cannot read {path.name}: {error.strerror}") from error
+    with stream:
+        try:
+            container = av.open(stream, options=options)
+        except MemoryError as error:
+            message = f"{path.name} needs more memory than is allowed"
+            raise MediaError("too_large", message) from error
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise refusal(path) from error
+        with container:
+            yield container
 
 
 def refusal(path: Path) -> MediaError:
@@ -100,6 +108,33 @@ def picture_and_sound(
     return video, audio
 
 
+def promised_seconds(streams: list[av.stream.Stream]) -> float:
+    """Timestamp of the last packet that the index of a file tells of; 0 where it has none."""
+    ends = [float(s.index_entries[-1].timestamp * s.time_base) for s in streams if s.index_entries]
+    return max(ends, default=0.0)
+
+
+def check(container: InputContainer, limits: Limits) -> None:
+    """Refuse what claims to be beyond the limits.
+
+    Raises:
+        MediaError: of kind too_large.
+    """
+    for what, name, amount in (
+        ("hours", "max_hours", (duration_seconds(container) or 0.0) / HOUR_SECONDS),
+        ("streams", "max_streams", len(container.streams)),
+        ("pixels", "max_pixels", max(map(_pixels, container.streams.video), default=0)),
+        ("channels", "max_channels", max(map(_channels, container.streams.audio), default=0)),
+    ):
+        most = getattr(limits, name)
+        if amount > most:
+            raise MediaError(
+                "too_large",
+                f"it claims {amount:g} {what}, above {most:g}; raise media.limits.{name} "
+                "if you trust it",
+            )
+
+
 def duration_seconds(container: InputContainer) -> float | None:
     """Length that the file claims, or None where it claims none that can be believed."""
     if not container.duration or container.duration < 0:
@@ -112,6 +147,16 @@ def duration_seconds(container: InputContainer) -> float | None:
 def start_seconds(container: InputContainer) -> float:
     """Timestamp of the beginning."""
     return (container.start_time or 0) * MICROSECOND
+
+
+def _pixels(stream: av.VideoStream) -> int:
+    context: av.VideoCodecContext | None = stream.codec_context  # None: a codec unknown here
+    return context.width * context.height if context is not None else 0
+
+
+def _channels(stream: av.AudioStream) -> int:
+    context: av.AudioCodecContext | None = stream.codec_context
+    return context.layout.nb_channels if context is not None else 0
 
 
 def _known(head: bytes, signatures: dict[tuple[int, bytes], str]) -> str | None:

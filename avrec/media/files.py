@@ -1,4 +1,4 @@
-"""Which files the inputs of a run name, and how their bytes come here.
+"""Which files the inputs of a run name.
 
 An input is a file, a folder (with all below it), or a table with a column `uri`; local or any URI
 that `pyarrow.fs` knows. In a folder, hidden files, tables, texts and the still picture that goes
@@ -8,9 +8,7 @@ that a broken file ends as an error and not in silence.
 
 import hashlib
 import posixpath
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +17,8 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from avrec import tabular
-from avrec.errors import ArtifactError, InputError, MediaError
-from avrec.media.sandbox import Limits
+from avrec.errors import ArtifactError, InputError
+from avrec.media.limits import Limits
 from avrec.store import Place, join, place
 
 TEXTS = (
@@ -29,7 +27,6 @@ TEXTS = (
     *(".url", ".vtt", ".xml", ".yaml", ".yml"),
 )
 PICTURES = (".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".png", ".svg", ".tif", ".webp")
-COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,31 +90,6 @@ def expand(inputs: Iterable[str]) -> Listing:
                     "name a folder above both, or give a table with item_id and uri"
                 )
     return Listing(sorted(files.values()), num_skipped)
-
-
-@contextmanager
-def local_copy(uri: str, limits: Limits) -> Iterator[Path]:
-    """Give a local path to a file's bytes, for as long as the block lasts.
-
-    Raises:
-        MediaError: of kind fetch_failed or too_large.
-    """
-    try:
-        where = place(uri)
-        found = where.filesystem.get_file_info(where.path)
-    except (OSError, ArtifactError, pa.ArrowException) as error:
-        raise MediaError("fetch_failed", f"cannot reach {uri}: {error}") from error
-    if not found.is_file:
-        raise MediaError("fetch_failed", f"no file {uri}")
-    if found.size is not None and found.size > limits.max_file_mb << 20:
-        raise MediaError("too_large", f"{uri} has more than {limits.max_file_mb} MiB")
-    if isinstance(where.filesystem, pafs.LocalFileSystem):
-        yield Path(where.path)
-        return
-    with tempfile.TemporaryDirectory(prefix="avrec-") as folder:
-        path = Path(folder) / (posixpath.basename(where.path) or "file")
-        _copy(where, path, uri)
-        yield path
 
 
 def _expand(uri: str) -> Listing:
@@ -186,12 +158,3 @@ def _parent(uri: str) -> str:
 
 def _suffix(name: str) -> str:
     return posixpath.splitext(name)[1].lower()
-
-
-def _copy(where: Place, path: Path, uri: str) -> None:
-    try:
-        with where.filesystem.open_input_stream(where.path) as source, path.open("wb") as sink:
-            while piece := source.read(COPY_BYTES):
-                sink.write(piece)
-    except (OSError, pa.ArrowException) as error:
-        raise MediaError("fetch_failed", f"cannot read {uri}: {error}") from error

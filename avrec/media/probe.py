@@ -9,9 +9,8 @@ import av
 import soundfile
 
 from avrec.errors import MediaError
-from avrec.media.container import duration_seconds, opened, picture_and_sound
-
-CHUNK_BYTES = 1 << 20
+from avrec.media.container import check, duration_seconds, opened, picture_and_sound
+from avrec.media.limits import DEFAULT_LIMITS, Limits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,16 +27,20 @@ class MediaFacts:
     channels: int | None = None
 
 
-def probe(path: Path) -> MediaFacts:
+def probe(path: Path, limits: Limits = DEFAULT_LIMITS) -> MediaFacts:
     """Read a local file's headers, and hash it.
 
     Raises:
-        MediaError: it holds no sound or moving picture that can be decoded here.
+        MediaError: it holds no sound or moving picture that can be decoded here, or
+            is beyond a limit.
     """
     try:
         with opened(path) as container:
+            check(container, limits)
             return _facts(container, digest(path))
-    except MediaError:
+    except MediaError as error:
+        if error.kind == "too_large":
+            raise
         found = _sound_file_facts(path)
         if found is None:
             raise

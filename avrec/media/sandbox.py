@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -29,38 +29,17 @@ import numpy as np
 from avrec.arrays import Array
 from avrec.errors import ConfigError, MediaError
 from avrec.media.decode import Clip, decode
-from avrec.media.probe import MediaFacts, probe
-from avrec.media.sampling import Plan
+from avrec.media.limits import Limits
+from avrec.media.probe import MediaFacts, digest, probe
+from avrec.media.sampling import Plan, Span
 
 PROGRAM = "from avrec.media.sandbox import serve; serve()"
 START_SECONDS = 120.0
 FILES_PER_CHILD = 500
-MIN_MEMORY_MB = 384
-"""The child alone takes some 230 MiB of address space."""
-MAX_HEADER_BYTES = 1 << 16
-MAX_PAYLOAD_BYTES = 1 << 30
-PIPE_READ_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 22
+PIPE_BYTES = 1 << 20
 LENGTH = struct.Struct("<I")
 DTYPES = {"frames": np.uint8, "frame_seconds": np.float64, "waveform": np.float32}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What one file may cost."""
-
-    timeout_seconds: float = 60.0
-    """Wall time, and CPU time, for probing or decoding one file."""
-    memory_mb: int = 2048
-    """Address space of the decoding child, MiB."""
-    max_file_mb: int = 4096
-    """Largest file that is opened, MiB."""
-
-    def __post_init__(self) -> None:
-        for name in ("timeout_seconds", "memory_mb", "max_file_mb"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.memory_mb < MIN_MEMORY_MB:
-            raise ValueError(f"memory_mb must be at least {MIN_MEMORY_MB}, got {self.memory_mb}")
 
 
 class Sandbox:
@@ -77,7 +56,7 @@ class Sandbox:
         Raises:
             MediaError: as `avrec.media.probe.probe`, or of kind crashed, timeout or too_large.
         """
-        header, _ = self._ask({"op": "probe", "path": str(path)})
+        header, _ = self._ask(path, {"op": "probe"})
         return MediaFacts(**header["facts"])
 
     def decode(self, path: Path, plan: Plan) -> Clip:
@@ -86,14 +65,15 @@ class Sandbox:
         Raises:
             MediaError: as `avrec.media.decode.decode`, or of kind crashed, timeout or too_large.
         """
-        header, arrays = self._ask({"op": "decode", "path": str(path), "plan": asdict(plan)})
+        header, arrays = self._ask(path, {"op": "decode", "plan": asdict(plan)})
         facts = header["clip"]
         return Clip(
             facts["duration_seconds"],
             arrays["frames"],
             arrays["frame_seconds"],
             arrays["waveform"],
-            facts["num_damaged"],
+            spans=tuple(Span(*span) for span in facts["spans"]),
+            damaged=tuple(Span(*span) for span in facts["damaged"]),
         )
 
     def close(self) -> None:
@@ -111,7 +91,17 @@ class Sandbox:
     ) -> None:
         self.close()
 
-    def _ask(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
+    def _ask(
+        self, path: Path, request: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Array]]:
+        try:
+            return self._answered({"path": str(path), **request})
+        except MediaError as error:
+            if path.is_file():
+                error.sha256 = digest(path)
+            raise
+
+    def _answered(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Array]]:
         name = Path(request["path"]).name
         if self._num_served >= FILES_PER_CHILD:
             self.close()
@@ -121,7 +111,7 @@ class Sandbox:
         try:
             assert child.stdin is not None
             _send(child.stdin, request)
-            header, arrays = _receive(child, deadline)
+            header, arrays = _receive(child, deadline, self.limits.max_output_mb << 20)
         except TimeoutError as error:
             self.close()
             seconds = self.limits.timeout_seconds
@@ -161,25 +151,25 @@ def serve() -> None:
     _send(answers, {})
     while (request := _read_request()) is not None:
         _allow_cpu(limits.timeout_seconds)
-        header, arrays = _answer(request)
+        header, arrays = _answer(request, limits)
         _send(answers, header)
         for array in arrays:
-            _write(answers, np.ascontiguousarray(array).tobytes())
+            _write(answers, np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def _answer(request: Mapping[str, Any]) -> tuple[dict[str, Any], list[Array]]:
+def _answer(request: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any], list[Array]]:
     path = Path(request["path"])
     try:
         if request["op"] == "probe":
-            return {"facts": asdict(probe(path))}, []
-        clip = decode(path, Plan(**request["plan"]))
+            return {"facts": asdict(probe(path, limits))}, []
+        clip = decode(path, Plan(**request["plan"]), limits)
     except MediaError as error:
         return {"error": [error.kind, error.message]}, []
     except MemoryError:
         return {"error": ["too_large", f"{path.name} needs more memory than is allowed"]}, []
     arrays = [getattr(clip, name) for name in DTYPES]
-    facts = {"duration_seconds": clip.duration_seconds, "num_damaged": clip.num_damaged}
-    return {"clip": facts, "shapes": [array.shape for array in arrays]}, arrays
+    told = {name: getattr(clip, name) for name in ("duration_seconds", "spans", "damaged")}
+    return {"clip": told, "shapes": [array.shape for array in arrays]}, arrays
 
 
 def _start(program: str, limits: Limits) -> subprocess.Popen[bytes]:
@@ -195,9 +185,10 @@ def _start(program: str, limits: Limits) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env=environment,
         bufsize=0,
+        pipesize=PIPE_BYTES,
     )
     try:
-        _receive(child, time.monotonic() + START_SECONDS)
+        _receive(child, time.monotonic() + START_SECONDS, max_bytes=0)
     except (EOFError, TimeoutError) as error:
         child.kill()
         child.communicate()
@@ -232,16 +223,16 @@ def _send(stream: IO[bytes], header: Mapping[str, Any]) -> None:
     _write(stream, LENGTH.pack(len(content)) + content)
 
 
-def _write(stream: IO[bytes], content: bytes) -> None:
+def _write(stream: IO[bytes], content: bytes | memoryview) -> None:
     left = memoryview(content)
     while left:
         left = left[stream.write(left) :]
 
 
 def _receive(
-    child: subprocess.Popen[bytes], deadline: float
+    child: subprocess.Popen[bytes], deadline: float, max_bytes: int
 ) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Read one message.
+    """Read one message, with arrays of up to `max_bytes`.
 
     Raises:
         EOFError: the child ended, or sent what is no message.
@@ -253,23 +244,25 @@ def _receive(
     header = json.loads(_read(child, length, deadline))
     arrays = {}
     for (name, dtype), shape in zip(DTYPES.items(), header.get("shapes", ()), strict=False):
-        content = _read(child, math.prod(shape) * np.dtype(dtype).itemsize, deadline)
-        arrays[name] = np.frombuffer(content, dtype).reshape(shape)
+        num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        max_bytes -= num_bytes
+        if max_bytes < 0:
+            raise EOFError
+        arrays[name] = np.frombuffer(_read(child, num_bytes, deadline), dtype).reshape(shape)
     return header, arrays
 
 
 def _read(child: subprocess.Popen[bytes], num_bytes: int, deadline: float) -> bytearray:
-    if num_bytes > MAX_PAYLOAD_BYTES:
-        raise EOFError
     assert child.stdout is not None
-    content = bytearray()
+    content = bytearray(num_bytes)
+    left = memoryview(content)
     with selectors.DefaultSelector() as selector:
         selector.register(child.stdout, selectors.EVENT_READ)
-        while len(content) < num_bytes:
+        while left:
             if not selector.select(max(0.0, deadline - time.monotonic())):
                 raise TimeoutError
-            piece = os.read(child.stdout.fileno(), min(num_bytes - len(content), PIPE_READ_BYTES))
-            if not piece:
+            num_read = os.readv(child.stdout.fileno(), [left])
+            if not num_read:
                 raise EOFError
-            content += piece
+            left = left[num_read:]
     return content

@@ -1,16 +1,15 @@
 """What is kept of a stream of decoded frames: pictures at wanted times, and sound as mono."""
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from avrec.arrays import Frame, Values, Waveform
-from avrec.errors import MediaError
 from avrec.media.sampling import SAMPLE_RATE
 
-MAX_PIXELS = 36_000_000
-"""Largest picture that is decoded; 8K video has 33 million pixels."""
 MAX_ASPECT = 4
 QUARTER_TURN_DEGREES = 90
 
@@ -22,11 +21,13 @@ class Pictures:
     wanted: list[float]
     side: int
     end_seconds: float = 0.0
+    num_bytes: int = 0
     _taken: list[Frame] = field(default_factory=list)
     _seconds: list[float] = field(default_factory=list)
     _shown: av.VideoFrame | None = None
     _shown_seconds: float = 0.0
     _size: tuple[int, int] | None = None
+    _reformatter: VideoReformatter = field(default_factory=VideoReformatter)
 
     @property
     def done(self) -> bool:
@@ -35,12 +36,8 @@ class Pictures:
 
     def offer(self, frame: av.VideoFrame, seconds: float) -> None:
         """Look at the next frame, which comes on screen at `seconds`."""
-        if frame.width * frame.height > MAX_PIXELS:
-            raise MediaError("too_large", f"a picture of {frame.width} x {frame.height} pixels")
         self._take_due(until=seconds)
         self._shown, self._shown_seconds = frame, max(seconds, 0.0)
-        lasts = float(frame.duration * frame.time_base) if frame.time_base else 0.0
-        self.end_seconds = max(self.end_seconds, seconds + lasts)
 
     def finish(self) -> None:
         """Take what is due of the last frame; it is taken in any case if no frame was."""
@@ -57,7 +54,7 @@ class Pictures:
         return np.array(self._seconds, np.float64)
 
     def _take_due(self, until: float) -> None:
-        num_due = sum(second < until for second in self.wanted)
+        num_due = bisect_left(self.wanted, until)
         due, self.wanted = self.wanted[:num_due], self.wanted[num_due:]
         if due and self._shown is not None:
             self._take(due[0])
@@ -67,9 +64,10 @@ class Pictures:
         frame, self._shown = self._shown, None
         self._size = self._size or scaled(frame.width, frame.height, self.side)
         width, height = self._size
-        small = frame.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+        small = resized(frame, width, height, self._reformatter)
         self._taken.append(upright(small, frame.rotation))
         self._seconds.append(seconds)
+        self.num_bytes += self._taken[-1].nbytes
 
 
 @dataclass(slots=True)
@@ -80,6 +78,16 @@ class Sound:
     _num_samples: int = 0
     _taken: list[Waveform] = field(default_factory=list)
     _resampler: av.AudioResampler | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that are kept."""
+        return self._num_samples * np.dtype(np.float32).itemsize
+
+    @property
+    def seconds(self) -> float:
+        """Length of what is kept."""
+        return min(self._num_samples, self.max_samples) / SAMPLE_RATE
 
     @property
     def done(self) -> bool:
@@ -126,6 +134,14 @@ def scaled(width: int, height: int, side: int) -> tuple[int, int]:
     """
     ratio = min(1.0, side / min(width, height), MAX_ASPECT * side / max(width, height))
     return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def resized(frame: av.VideoFrame, width: int, height: int, reformatter: VideoReformatter) -> Frame:
+    """Turn a frame into RGB, shape (height, width, 3); a reformatter is quick on like frames."""
+    small = reformatter.reformat(
+        frame, width, height, format="rgb24", interpolation="AREA", threads=1
+    )
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
 def upright(frame: Frame, rotation_degrees: int) -> Frame:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from avrec.errors import MediaError
 from avrec.media.decode import decode
 from avrec.media.probe import probe
-from avrec.media.sampling import SAMPLE_RATE, Plan, midpoints, segments, window
+from avrec.media.sampling import SAMPLE_RATE, Plan, midpoints, segments
 from avrec.media.taking import scaled
 from tests.media.clips import tone, write_clip, write_song_with_cover, write_sound
 
@@ -50,9 +50,8 @@ def test_few_frames_are_taken_once_each(tmp_path):
 
 def test_segments_share_frames_and_sound_by_time(tmp_path):
     clip = decode(write_clip(tmp_path / "clip.mp4"), Plan(segment_seconds=1, frames_per_segment=3))
-    spans = clip.segments(1.0)
-    assert [len(clip.frames_in(span)) for span in spans] == [3, 3]
-    assert sum(len(window(clip.waveform, span)) for span in spans) == len(clip.waveform)
+    assert [len(clip.frames_in(span)) for span in clip.spans] == [3, 3]
+    assert sum(len(clip.sound_in(span)) for span in clip.spans) == len(clip.waveform)
 
 
 def test_a_cut_file_gives_what_it_holds(tmp_path):

@@ -3,8 +3,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from avrec.errors import InputError, MediaError
-from avrec.media.files import expand, local_copy
-from avrec.media.sandbox import Limits
+from avrec.media.fetch import local_copy
+from avrec.media.files import expand
+from avrec.media.limits import Limits
 from avrec.store import join, place
 
 

@@ -3,9 +3,10 @@ import pytest
 
 from avrec.errors import ConfigError, MediaError
 from avrec.media.decode import decode
+from avrec.media.limits import Limits
 from avrec.media.probe import probe
 from avrec.media.sampling import Plan
-from avrec.media.sandbox import Limits, Sandbox
+from avrec.media.sandbox import Sandbox
 from tests.media.clips import write_clip
 
 CHILD = """
