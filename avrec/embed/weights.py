@@ -6,6 +6,7 @@ from pathlib import Path
 from avrec.errors import InputError
 
 EDGE_BYTES = 1 << 20
+FORMS = ("*.safetensors", "*.gguf", "*.json")
 
 
 def digest(model: str) -> str:
@@ -22,7 +23,7 @@ def digest(model: str) -> str:
             raise InputError(f"no model folder {model!r}; check embed.encoders")
         return model
     total = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+    for path in sorted([path for form in FORMS for path in folder.glob(form)]):
         size = path.stat().st_size
         total.update(f"{path.name} {size}".encode())
         with path.open("rb") as stream:

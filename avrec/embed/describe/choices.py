@@ -1,0 +1,62 @@
+"""Choose among given labels by likelihood, as calibrated by a prompt that says nothing.
+
+A label's score is the mean log-probability of its tokens after the item's prompt, less the same
+after prompts without content (Zhao et al. 2021, "Calibrate before use"), so that words which the
+model likes to say anyway do not win. Whatever the text says, the answer is one of the labels.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from avrec.arrays import Values
+from avrec.embed.describe.chat_model import Branch, ChatModel
+
+NOTHING = ("", "N/A", "...")
+"""Texts without content."""
+
+
+class Question(NamedTuple):
+    """How an answer begins, and the labels that may end it."""
+
+    name: str
+    opening: str
+    labels: tuple[str, ...]
+
+
+class Chooser:
+    """Asks a model the same questions of one text after another."""
+
+    def __init__(self, model: ChatModel, instruction: str, questions: Sequence[Question]) -> None:
+        self.model, self.instruction, self.questions = model, instruction, tuple(questions)
+        self._branches = [
+            Branch(
+                model.own(question.opening),
+                [model.own(f" {label}") for label in question.labels],
+            )
+            for question in questions
+        ]
+        self._usual = self._without_content()
+
+    def prompt(self, text: Sequence[int]) -> list[int]:
+        """Tokens of the prompt for the tokens of a text."""
+        return self.model.prompt([*self.model.own(self.instruction), *text])
+
+    def shares(self, text: Sequence[int]) -> dict[str, Values]:
+        """Probability of each label, by question; those of a question sum to 1."""
+        scores = self.model.score(self.prompt(text), self._branches)
+        return {
+            question.name: _softmax(score - usual)
+            for question, score, usual in zip(self.questions, scores, self._usual, strict=True)
+        }
+
+    def _without_content(self) -> list[Values]:
+        prompts = [self.prompt(self.model.own(text)) for text in NOTHING]
+        scores = [self.model.score(prompt, self._branches) for prompt in prompts]
+        return [np.mean(one, axis=0) for one in zip(*scores, strict=True)]
+
+
+def _softmax(scores: Values) -> Values:
+    odds = np.exp(scores - scores.max())
+    return odds / odds.sum()
