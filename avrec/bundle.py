@@ -3,30 +3,28 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from avrec import baselines
 from avrec.arrays import Values
 from avrec.embed import pool
 from avrec.errors import ArtifactError
+from avrec.factors import Retriever
 from avrec.feedback import FeedbackConfig
+from avrec.index import Lister
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
 from avrec.models.knowledge import knowledge
-from avrec.recommend import RecommendConfig, Recommender
+from avrec.recommend import SOURCES, RecommendConfig, Recommender
 from avrec.schema import INTERACTIONS, ITEMS, MEDIA, METRICS
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
-if TYPE_CHECKING:
-    from avrec.factors import Retriever
-
 logger = logging.getLogger(__name__)
-RETRIEVERS = ("content", "als", "towers")
-MODELS = (*RETRIEVERS, "ranker")
+MODELS = (*SOURCES, "ranker")
 SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 """One row per item that a user must not be shown again."""
 
@@ -57,6 +55,12 @@ def catalogue(items: pa.Table) -> tuple[pa.Table, Vocabulary]:
 def trained_models(workspace: Workspace, names: tuple[str, ...] = MODELS) -> dict[str, Artifact]:
     """Open those of the named models that were made."""
     return {name: workspace.open(name) for name in names if workspace.has(name)}
+
+
+def served_models(workspace: Workspace, config: RecommendConfig) -> dict[str, Artifact]:
+    """Open what lists are made with: those that propose, content for its likeness, the ranker."""
+    named = dict.fromkeys(("content", *config.sources, "ranker"))
+    return trained_models(workspace, tuple(named))
 
 
 def intact(workspace: Workspace) -> bool:
@@ -91,24 +95,38 @@ def build_recommender(
     Args:
         items: ITEMS in the order of their vocabulary.
         interactions: INTERACTIONS that popularity is counted on.
-        models: artifacts by name, those of `MODELS` that are at hand.
+        models: artifacts by name, those of `MODELS` that are at hand; of those that
+            `config.sources` does not name, only the ranker and what content is like play a part.
         config: how lists are made.
         media: MEDIA of the items that have files.
     """
     vocabulary = Vocabulary.of(items["item_id"])
     pooled = pool.load(models["content"], vocabulary) if "content" in models else None
-    retrievers: list[Retriever] = []
-    if "als" in models:
-        retrievers.append(als.load(models["als"], vocabulary))
-    if "towers" in models:
-        retrievers.append(towers.load(models["towers"], vocabulary))
-    if pooled is not None:
-        retrievers.append(content.ContentProfile(pooled))
+    named = [name for name in config.sources if name in models]
+    retrievers = [retriever(name, models[name], vocabulary, pooled) for name in named]
     retrievers.append(popularity.fit(interactions, vocabulary))
     scorer = ranker.load(models["ranker"], vocabulary) if "ranker" in models else None
     known = knowledge(items, interactions, pooled, media)
     titles = items["title"].to_pylist()
     return Recommender(vocabulary, titles, retrievers, known, scorer, config)
+
+
+def retriever(
+    name: str, artifact: Artifact, items: Vocabulary, pooled: pool.Content | None
+) -> Retriever | Lister:
+    """Load the model of `avrec.recommend.SOURCES` that a name means.
+
+    Raises:
+        ArtifactError: it was made for another catalogue.
+    """
+    if name == "content":
+        assert pooled is not None
+        return content.ContentProfile(pooled)
+    if name == "als":
+        return als.load(artifact, items)
+    if name == "towers":
+        return towers.load(artifact, items)
+    return baselines.load(name, artifact, items)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,9 +187,9 @@ def load(artifact: Artifact) -> Bundle:
         raise ArtifactError(f"the bundle holds models that this version cannot load: {unknown}")
     models = dict.fromkeys(facts["models"], artifact)
     media = artifact.table("media.parquet", MEDIA)
-    recommender = build_recommender(
-        items, interactions, models, RecommendConfig(**facts["recommend"]), media
-    )
+    lists = facts["recommend"]
+    config = RecommendConfig(**{**lists, "sources": tuple(lists["sources"])})
+    recommender = build_recommender(items, interactions, models, config, media)
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks
     everyone = pa.chunked_array(chunks, pa.string())

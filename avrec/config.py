@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from avrec.baselines import BaselinesConfig
 from avrec.clean import CleanConfig
 from avrec.embed.encoder import EmbedConfig
 from avrec.errors import ConfigError
@@ -71,6 +72,8 @@ class RunConfig:
     """Section `[recommend]`."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     """Section `[batch]`."""
+    baselines: BaselinesConfig = field(default_factory=BaselinesConfig)
+    """Section `[baselines]`."""
     svd: SVDConfig = field(default_factory=SVDConfig)
     """Section `[svd]`."""
     bpr: BPRConfig = field(default_factory=BPRConfig)
@@ -90,7 +93,8 @@ class RunConfig:
         "index",
         "recommend",
     )
-    """What `jobs/pipeline.py` runs, in order; each is the name of a job."""
+    """What `jobs/pipeline.py` runs, in order; each is the name of a job. `train_baselines`, put
+    before "evaluate", adds to what it compares."""
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:

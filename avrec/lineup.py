@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.arrays import Idx
-from avrec.bundle import build_recommender, catalogue, trained_models
+from avrec.bundle import build_recommender, catalogue, retriever, trained_models
+from avrec.embed import pool
 from avrec.evaluate import Case, cases, lists_of
 from avrec.models import popularity
-from avrec.recommend import RecommendConfig, Recommender
+from avrec.recommend import SOURCES, RecommendConfig, Recommender
 from avrec.schema import ITEMS, MEDIA
 from avrec.splits import Split
 from avrec.store import Workspace
@@ -34,9 +35,13 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
     before = pa.concat_tables([split.train, split.rank])
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
     media = workspace.read_table("media", MEDIA)
-    whole = build_recommender(items, before, trained_models(workspace), config, media)
-    *trained, popular = whole.retrievers
-    models = [popular, popularity.recent(before, vocabulary), *trained]
+    made = trained_models(workspace)
+    whole = build_recommender(items, before, made, config, media)
+    *proposing, popular = whole.retrievers
+    others = [name for name in SOURCES if name in made and name not in config.sources]
+    pooled = pool.load(made["content"], vocabulary) if "content" in made else None
+    compared = [retriever(name, made[name], vocabulary, pooled) for name in others]
+    models = [popular, popularity.recent(before, vocabulary), *proposing, *compared]
     return [
         Answers(case, _filled(lists_of(models, case, k)) | _served(whole, case, k))
         for case in cases(split, vocabulary)

@@ -12,13 +12,14 @@ import numpy as np
 
 from avrec.arrays import Array, Idx, Scores, Vectors, unit
 from avrec.factors import Retriever
-from avrec.index import top_k
+from avrec.index import Lister, top_k
 from avrec.interactions import Histories
 from avrec.models.features import Knowledge, featurize
 from avrec.models.ranker import Ranker
 from avrec.vocab import Vocabulary
 
 POPULAR = "popularity"
+SOURCES = ("als", "towers", "content", "svd", "bpr", "item_neighbours", "user_neighbours")
 RANK_FUSION_OFFSET = 60
 
 
@@ -26,6 +27,9 @@ RANK_FUSION_OFFSET = 60
 class RecommendConfig:
     """How lists are made."""
 
+    sources: tuple[str, ...] = SOURCES[:3]
+    """Models that propose, those of them that were made: als, towers, content, svd, bpr,
+    item_neighbours, user_neighbours. What is popular always does."""
     candidates_per_source: int = 100
     """Items that each retriever proposes for a query."""
     ranker_weight: float = 1.0
@@ -34,6 +38,9 @@ class RecommendConfig:
     """Cosine from which a past item is named as the reason for a recommended one."""
 
     def __post_init__(self) -> None:
+        unknown = [name for name in self.sources if name not in SOURCES]
+        if unknown:
+            raise ValueError(f"sources must be among {SOURCES}, got {unknown}")
         if self.candidates_per_source < 1:
             raise ValueError(
                 f"candidates_per_source must be at least 1, got {self.candidates_per_source}"
@@ -71,8 +78,8 @@ class Ranked:
 class Candidates:
     """What was proposed, as flat arrays sorted by query, then item.
 
-    `scores[name]` holds every candidate's dot product under that retriever, `ranks[name]` its
-    place (from 1) in what that retriever proposed for the query, 0 where it did not.
+    `scores[name]` holds every candidate's dot product under that retriever, if it has vectors;
+    `ranks[name]` its place (from 1) in what that one proposed for the query, 0 where it did not.
     """
 
     query: Idx
@@ -95,7 +102,7 @@ class Recommender:
         self,
         items: Vocabulary,
         titles: Sequence[str],
-        retrievers: Sequence[Retriever],
+        retrievers: Sequence[Retriever | Lister],
         knowledge: Knowledge,
         ranker: Ranker | None = None,
         config: RecommendConfig | None = None,
@@ -103,9 +110,10 @@ class Recommender:
         self.items, self.titles = items, titles
         self.retrievers, self.knowledge, self.ranker = tuple(retrievers), knowledge, ranker
         self.config = config or RecommendConfig()
-        self._known = {r.name: r.items.known() & knowledge.playable for r in self.retrievers}
+        self._with_vectors = [r for r in self.retrievers if not isinstance(r, Lister)]
+        self._known = {r.name: r.items.known() & knowledge.playable for r in self._with_vectors}
         self._likeness = [
-            unit(r.items.vectors) for r in self.retrievers if r.name in ("content", "als")
+            unit(r.items.vectors) for r in self._with_vectors if r.name in ("content", "als")
         ]
 
     @property
@@ -116,11 +124,15 @@ class Recommender:
     def candidates(self, histories: Histories, exclude: Histories, k: int) -> Candidates:
         """Collect what every retriever proposes, at least `k` each, without rows of `exclude`."""
         num_items = len(self.items)
-        vectors = {r.name: r.user_vectors(histories) for r in self.retrievers}
+        depth = min(max(self.config.candidates_per_source, k), num_items)
+        vectors = {r.name: r.user_vectors(histories) for r in self._with_vectors}
         keys, ranks = [], []
         for retriever in self.retrievers:
-            found = self._propose(retriever, vectors[retriever.name], exclude, k)
-            keys.append(found)
+            if isinstance(retriever, Lister):
+                idx = self._listed(retriever, histories, exclude, depth)
+            else:
+                idx = self._nearest(retriever, vectors[retriever.name], exclude, depth)
+            keys.append(_keyed(idx, num_items))
         every = np.unique(np.concatenate([k for k, _ in keys])) if keys else np.empty(0, np.int64)
         for proposed, place in keys:
             rank = np.zeros(len(every), np.int32)
@@ -129,7 +141,7 @@ class Recommender:
         query = (every // num_items).astype(np.int32) if num_items else every.astype(np.int32)
         item = (every % num_items).astype(np.int32) if num_items else every.astype(np.int32)
         scores = {
-            r.name: _dots(vectors[r.name], r.items.vectors, query, item) for r in self.retrievers
+            r.name: _dots(vectors[r.name], r.items.vectors, query, item) for r in self._with_vectors
         }
         names = [r.name for r in self.retrievers]
         return Candidates(query, item, scores, dict(zip(names, ranks, strict=True)))
@@ -214,25 +226,22 @@ class Recommender:
     def _ranks(self) -> bool:
         return self.ranker is not None and self.config.ranker_weight > 0
 
-    def _propose(
-        self, retriever: Retriever, vectors: Vectors, exclude: Histories, k: int
-    ) -> tuple[Array, Array]:
-        """Keys (query * num_items + item) and places of one retriever's proposals."""
+    def _nearest(self, retriever: Retriever, vectors: Vectors, exclude: Histories, k: int) -> Idx:
+        """Rows of the highest dot products, shape (num_queries, k), padded with -1."""
+        rows = np.full((len(vectors), k), -1, np.int32)
         asked = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
-        depth = min(max(self.config.candidates_per_source, k), len(self.items))
-        if not len(asked) or not depth:
-            return np.empty(0, np.int64), np.empty(0, np.int32)
-        found = top_k(
-            vectors[asked],
-            retriever.items.vectors,
-            depth,
-            exclude=exclude.take(asked),
-            known=self._known[retriever.name],
-        )
-        filled = found.idx >= 0
-        keys = asked[:, None].astype(np.int64) * len(self.items) + found.idx
-        places = np.broadcast_to(np.arange(1, depth + 1, dtype=np.int32), filled.shape)
-        return keys[filled], places[filled]
+        if len(asked) and k:
+            known, barred = self._known[retriever.name], exclude.take(asked)
+            found = top_k(vectors[asked], retriever.items.vectors, k, exclude=barred, known=known)
+            rows[asked] = found.idx
+        return rows
+
+    def _listed(self, lister: Lister, histories: Histories, exclude: Histories, k: int) -> Idx:
+        """Rows that a model without vectors lists, shape (num_queries, k), padded with -1."""
+        if not k:
+            return np.empty((len(histories), 0), np.int32)
+        rows = lister.lists(histories, k, exclude).idx
+        return np.where(self.knowledge.playable[rows], rows, np.int32(-1))
 
     def _fuse(self, histories: Histories, candidates: Candidates) -> Scores:
         """Reciprocal rank fusion (Cormack et al., SIGIR 2009); popularity only breaks the ice."""
@@ -262,6 +271,13 @@ class Recommender:
         pairs = np.mean([v[items] @ v[history].T for v in self._likeness], axis=0)
         best = np.argmax(pairs, axis=1)
         return history[best], pairs[np.arange(len(items)), best]
+
+
+def _keyed(rows: Idx, num_items: int) -> tuple[Array, Array]:
+    """Keys (query * num_items + item) and places of one retriever's proposals."""
+    query, column = np.nonzero(rows >= 0)
+    keys = query * np.int64(num_items) + rows[query, column]
+    return keys, (column + 1).astype(np.int32)
 
 
 def _best(candidates: Candidates, scores: Scores, entries: slice, k: int) -> Array:

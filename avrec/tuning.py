@@ -21,12 +21,13 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_array
 
+from avrec import baselines
 from avrec.errors import ConfigError, InputError
 from avrec.evaluate import RELEVANCE, Case, cases, hits_of, lists_of
 from avrec.factors import Factors, Retriever
 from avrec.index import Lister
 from avrec.interactions import weight_matrix
-from avrec.models import als, bpr, neighbours, svd
+from avrec.models import als
 from avrec.models.als import ALSConfig
 from avrec.models.bpr import BPRConfig
 from avrec.models.neighbours import NeighboursConfig
@@ -294,14 +295,8 @@ def learn(
             on_epoch=lambda epoch: on_epoch(als.ALS(Factors(items, epoch.items), section)),
             threads=threads,
         )
-    elif isinstance(section, SVDConfig):
-        vectors = svd.fit(weights, section, rng=np.random.default_rng(seed))
-        on_epoch(svd.SVD(Factors(items, vectors), section))
-    elif isinstance(section, BPRConfig):
-        learned = bpr.fit(weights, section, seed=seed)
-        on_epoch(bpr.BPR(Factors(items, learned.items), learned.fold, section))
     else:
-        on_epoch(neighbours.fit(weights, items, section))
+        on_epoch(baselines.fit(weights, items, section, seed=seed))
 
 
 def table(trials: Iterable[Trial], metric: str, k: int) -> pa.Table:

@@ -17,8 +17,8 @@ TABLES = ("items", "media", "events", "interactions")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
-    """Write `bundle` from whichever models were made."""
-    models = bundle.trained_models(workspace)
+    """Write `bundle` from whichever models were made and are to propose or rank."""
+    models = bundle.served_models(workspace, config.recommend)
     metrics = [name for name in ("metrics",) if workspace.has(name)]
     recipe = workspace.recipe(config.recommend, *TABLES, *models, *metrics)
     if workspace.has("bundle", recipe) and bundle.intact(workspace):

@@ -6,7 +6,7 @@ ray job submit -- python -m jobs.train_ranker --config jobs/demo.toml
 import logging
 
 from avrec import log
-from avrec.bundle import RETRIEVERS, trained_models
+from avrec.bundle import trained_models
 from avrec.config import RunConfig
 from avrec.distributed.learn import Run
 from avrec.distributed.ranker import examples, fit_and_judge
@@ -15,6 +15,7 @@ from avrec.distributed.train import forget, run_name
 from avrec.errors import InputError
 from avrec.feedback import labels
 from avrec.models import ranker
+from avrec.models.features import SOURCES
 from avrec.schema import EVENTS, INTERACTIONS, ITEMS, MEDIA
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -28,7 +29,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `ranker`, unless nobody was shown anything in the ranker's window."""
     sections = ("ranker", "split", "feedback", "seed")
     settings = {name: getattr(config, name) for name in sections}
-    recipe = workspace.recipe(settings, *TABLES, *trained_models(workspace, RETRIEVERS))
+    recipe = workspace.recipe(settings, *TABLES, *trained_models(workspace, SOURCES))
     if workspace.has("ranker", recipe):
         logger.info("up to date")
         return

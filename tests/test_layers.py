@@ -27,7 +27,7 @@ LAYERS = [
         "metrics",
     },
     {"models"},
-    {"recommend", "evaluate"},
+    {"recommend", "evaluate", "baselines"},
     {"bundle", "sample", "tuning", "tuning_plot"},
     {"lineup"},
     {"config"},

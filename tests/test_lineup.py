@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from avrec import lineup
+from avrec import baselines, lineup
 from avrec.embed import pool
 from avrec.embed.pool import Content
 from avrec.evaluate import EvaluateConfig, evaluate
@@ -12,6 +12,9 @@ from avrec.factors import Factors
 from avrec.interactions import weight_matrix
 from avrec.models import als
 from avrec.models.als import ALS, ALSConfig, fit
+from avrec.models.bpr import BPRConfig
+from avrec.models.neighbours import NeighboursConfig
+from avrec.models.svd import SVDConfig
 from avrec.recommend import RecommendConfig
 from avrec.schema import ITEMS as ITEMS_SCHEMA
 from avrec.schema import MEDIA, empty
@@ -62,6 +65,31 @@ def test_models_that_were_made_are_compared(workspace, split, rng):
     found = {row["model"]: row["value"] for row in metrics if row["metric"] == "recall"}
     assert found["als"] == found["content"] == found["fused"] == 1
     assert found["popularity"] < 0.2
+
+
+def test_baselines_that_were_made_are_compared_and_propose_where_named(workspace, split):
+    weights = weight_matrix(split.train, ITEMS).weights
+    sections = {
+        "svd": SVDConfig(dim=4),
+        "bpr": BPRConfig(dim=4),
+        "item_neighbours": NeighboursConfig(),
+        "user_neighbours": NeighboursConfig(side="user"),
+    }
+    for name, section in sections.items():
+        with workspace.create(name, Recipe({}, {})) as draft:
+            baselines.save(baselines.fit(weights, ITEMS, section, seed=0), draft)
+
+    def asked(*sources):
+        config = RecommendConfig(sources=sources)
+        return lineup.answers(workspace, split, config, 1)[0].lists
+
+    names = {"popularity", "popularity_7d", "svd", "bpr", "item_bm25", "user_bm25", "fused"}
+    assert set(asked()) == names
+    np.testing.assert_array_equal(asked()["fused"], asked()["popularity"])
+    lists = asked("svd", "item_neighbours", "user_neighbours")
+    assert set(lists) == names
+    missed = ITEMS.idx([f"{row:02}" for row in range(20)])
+    np.testing.assert_array_equal(lists["fused"][:, 0], missed)
 
 
 def test_whom_a_model_does_not_know_gets_the_popular(workspace, split, rng):

@@ -8,12 +8,13 @@ import pyarrow as pa
 import ray
 
 from avrec.arrays import Scores
-from avrec.bundle import RETRIEVERS, build_recommender, catalogue, trained_models
+from avrec.bundle import build_recommender, catalogue, trained_models
 from avrec.distributed import learn
 from avrec.distributed.learn import Run
 from avrec.errors import InputError
+from avrec.index import Lister
 from avrec.models import ranker
-from avrec.models.features import Features
+from avrec.models.features import SOURCES, Features
 from avrec.models.impressions import Impressions, between, compare, describe, halves
 from avrec.models.ranker import Ranker, RankerConfig, Scale
 from avrec.recommend import RecommendConfig
@@ -34,11 +35,12 @@ def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impression
     """
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
     media = workspace.read_table("media", MEDIA)
-    models = trained_models(workspace, RETRIEVERS)
+    models = trained_models(workspace, SOURCES)
     whole = build_recommender(items, split.train, models, RecommendConfig(), media)
     before = pa.concat_tables([split.train, split.rank])
     window = between(labels, split.rank_at, split.test_at)
-    return describe(window, before, vocabulary, whole.retrievers, whole.knowledge)
+    retrievers = [one for one in whole.retrievers if not isinstance(one, Lister)]
+    return describe(window, before, vocabulary, retrievers, whole.knowledge)
 
 
 def fit_and_judge(

@@ -119,7 +119,7 @@ def load(artifact: Artifact, items: Vocabulary) -> BPR:
     """
     facts = artifact.json("bpr.json")
     if facts["items"] != items.digest:
-        raise ArtifactError("the BPR model is of another catalogue; make it again")
+        raise ArtifactError("the BPR model is of another catalogue; run train_baselines again")
     tensors = artifact.tensors("bpr.safetensors")
     return BPR(Factors(items, tensors["items"]), tensors["fold"], BPRConfig(**facts["config"]))
 

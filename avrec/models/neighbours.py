@@ -42,7 +42,8 @@ class NeighboursConfig:
     """Whose neighbours, and by what likeness."""
 
     side: str = "item"
-    """Neighbours of the history's items, "item", or of the history itself, "user"."""
+    """Neighbours of the history's items, "item", or of the history itself, "user"; a search has
+    one side, `jobs.train_baselines` makes both."""
     weighting: str = "bm25"
     """How entries are weighted before they are compared: "cosine", "tfidf" or "bm25"."""
     num_neighbours: int = 100
@@ -160,28 +161,31 @@ def fit(weights: csr_array, items: Vocabulary, config: NeighboursConfig) -> Neig
 
 
 def save(model: Neighbours, draft: Draft) -> None:
-    """Write `neighbours.safetensors` and `neighbours.json`."""
-    matrix = model.matrix
+    """Write `SIDE_neighbours.safetensors` and `SIDE_neighbours.json`."""
+    matrix, name = model.matrix, f"{model.config.side}_neighbours"
     arrays = {name: getattr(matrix, name) for name in ("data", "indices", "indptr")}
-    draft.add_tensors("neighbours.safetensors", arrays)
+    draft.add_tensors(f"{name}.safetensors", arrays)
     facts = {
         "items": model.items.digest,
         "config": asdict(model.config),
         "num_rows": matrix.shape[0],
     }
-    draft.add_json("neighbours.json", facts)
+    draft.add_json(f"{name}.json", facts)
 
 
-def load(artifact: Artifact, items: Vocabulary) -> Neighbours:
-    """Read what `save` wrote.
+def load(artifact: Artifact, items: Vocabulary, side: str) -> Neighbours:
+    """Read what `save` wrote of a model of that side.
 
     Raises:
         ArtifactError: the model was made for another catalogue.
     """
-    facts = artifact.json("neighbours.json")
+    facts = artifact.json(f"{side}_neighbours.json")
     if facts["items"] != items.digest:
-        raise ArtifactError("the neighbours model is of another catalogue; make it again")
-    arrays, config = artifact.tensors("neighbours.safetensors"), NeighboursConfig(**facts["config"])
+        raise ArtifactError(
+            "the neighbours model is of another catalogue; run train_baselines again"
+        )
+    arrays = artifact.tensors(f"{side}_neighbours.safetensors")
+    config = NeighboursConfig(**facts["config"])
     cells = arrays["data"], arrays["indices"], arrays["indptr"]
     matrix = csr_array(cells, shape=(facts["num_rows"], len(items)))
     kind = UserNeighbours if config.side == "user" else ItemNeighbours

@@ -89,7 +89,7 @@ def load(artifact: Artifact, items: Vocabulary) -> SVD:
     """
     facts = artifact.json("svd.json")
     if facts["items"] != items.digest:
-        raise ArtifactError("the SVD model is of another catalogue; make it again")
+        raise ArtifactError("the SVD model is of another catalogue; run train_baselines again")
     vectors = artifact.tensors("svd.safetensors")["items"]
     return SVD(Factors(items, vectors), SVDConfig(**facts["config"]))
 

@@ -1,6 +1,7 @@
 """What every model that learns from who took to what must do, whatever it is."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,9 @@ KINDS = {
     "svd": Kind(fit_svd, svd.save, svd.load),
     "bpr": Kind(fit_bpr, bpr.save, bpr.load),
 } | {
-    f"{side}_{weighting}": Kind(near(side, weighting), neighbours.save, neighbours.load)
+    f"{side}_{weighting}": Kind(
+        near(side, weighting), neighbours.save, partial(neighbours.load, side=side)
+    )
     for side in ("item", "user")
     for weighting in ("cosine", "tfidf", "bm25")
 }
