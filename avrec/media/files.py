@@ -1,9 +1,9 @@
 """Which files the inputs of a run name.
 
 An input is a file, a folder (with all below it), or a table with a column `uri`; local or any URI
-that `pyarrow.fs` knows. In a folder, hidden files, tables, texts and the still picture that goes
-with a clip of the same name are passed over and counted; whatever else lies there is listed, so
-that a broken file ends as an error and not in silence.
+that `pyarrow.fs` knows, and a file also by http or https. In a folder, hidden files, tables, texts
+and the still picture that goes with a clip of the same name are passed over and counted; whatever
+else lies there is listed, so that a broken file ends as an error and not in silence.
 """
 
 import hashlib
@@ -12,12 +12,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from avrec import tabular
 from avrec.errors import ArtifactError, InputError
+from avrec.media.fetch import told
+from avrec.media.http import is_http, shown
 from avrec.media.limits import Limits
 from avrec.store import Place, join, place
 
@@ -34,7 +37,8 @@ class MediaConfig:
     """Where the catalogue comes from, and what reading one file may cost."""
 
     inputs: tuple[str, ...] = ()
-    """Files, folders, or tables with a column `uri`: local paths or `pyarrow.fs` URIs."""
+    """Files, folders, or tables with a column `uri`: local paths or `pyarrow.fs` URIs;
+    files also by http or https."""
     items: str = ""
     """Table of titles, tags and so on (Parquet, CSV or JSON lines); empty where there is none."""
     columns: dict[str, str] = field(default_factory=dict)
@@ -93,18 +97,24 @@ def expand(inputs: Iterable[str]) -> Listing:
 
 
 def _expand(uri: str) -> Listing:
+    if is_http(uri) and tabular.form_of(uri) is None:
+        return Listing([Listed(_http_name(uri), uri, None, None)], 0)
     try:
         where = place(uri)
         found = where.filesystem.get_file_info(where.path)
     except (OSError, ArtifactError, pa.ArrowException) as error:
-        raise InputError(f"cannot reach {uri}: {error}") from error
+        raise InputError(f"cannot reach {told(error, uri)}") from error
     if found.type == pafs.FileType.Directory:
         return _in_folder(uri, where)
     if not found.is_file:
-        raise InputError(f"no file or folder {uri}; check media.inputs")
+        raise InputError(f"no file or folder {shown(uri)}; check media.inputs")
     if tabular.form_of(uri) is not None:
         return Listing(_in_table(uri), 0)
     return Listing([_listed(posixpath.basename(where.path), uri, found)], 0)
+
+
+def _http_name(uri: str) -> str:
+    return posixpath.basename(unquote(urlsplit(uri).path)) or shown(uri)
 
 
 def _in_folder(uri: str, where: Place) -> Listing:
@@ -113,7 +123,7 @@ def _in_folder(uri: str, where: Place) -> Listing:
     stems = {posixpath.splitext(name)[0] for name in names if _suffix(name) not in PICTURES}
     kept = {name: info for name, info in names.items() if not _passed_over(name, stems)}
     if not kept:
-        raise InputError(f"no media in {uri} ({len(names)} other files); put clips there")
+        raise InputError(f"no media in {shown(uri)} ({len(names)} other files); put clips there")
     files = [_listed(name, join(uri, name), info) for name, info in kept.items()]
     return Listing(files, len(names) - len(kept))
 
