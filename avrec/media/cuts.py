@@ -53,6 +53,8 @@ def cuts(changes: Values, threshold: float) -> Offsets:
     >>> cuts(np.array([0.0, 0.01, 0.4, 0.01, 0.0, 0.2, 0.2, 0.2, 0.2, 0.2]), 0.1).tolist()
     [2]
     """
+    if not len(changes):
+        return np.empty(0, np.int64)
     window = np.ones(2 * NEIGHBOURS + 1)
     sums, counts = (
         np.convolve(np.pad(values, NEIGHBOURS), window, mode="valid") - values
