@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from avrec.baselines import BaselinesConfig
 from avrec.clean import CleanConfig
+from avrec.embed.describe.config import DescribeConfig
 from avrec.embed.encoder import EmbedConfig
 from avrec.errors import ConfigError
 from avrec.evaluate import EvaluateConfig
@@ -48,6 +49,8 @@ class RunConfig:
     """Section `[media]`."""
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     """Section `[embed]`."""
+    describe: DescribeConfig = field(default_factory=DescribeConfig)
+    """Section `[describe]`."""
     events: EventsConfig = field(default_factory=EventsConfig)
     """Section `[events]`."""
     clean: CleanConfig = field(default_factory=CleanConfig)

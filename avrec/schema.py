@@ -64,6 +64,38 @@ EMBED_ERRORS = _schema(
 )
 """One row per file that gave no vector, with `kind: message`."""
 
+TRANSCRIPTS = _schema(
+    {
+        "item_id": pa.string(),
+        "producer": pa.string(),
+        "start_seconds": pa.float64(),
+        "stop_seconds": pa.float64(),
+        "text": pa.string(),
+    },
+    {"language": pa.string()},
+)
+"""One row per item x model (name@revision) x stretch of speech, with what is said in it."""
+
+LABEL_KINDS = ("sound_event", "music", "frame_tag", "safety", "safety_mean")
+
+SEGMENT_LABELS = _schema(
+    {
+        "item_id": pa.string(),
+        "producer": pa.string(),
+        "kind": pa.string(),
+        "start_seconds": pa.float64(),
+        "stop_seconds": pa.float64(),
+        "label": pa.string(),
+        "score": pa.float32(),
+    },
+    {},
+)
+"""One row per item x model (name@revision) x segment x label that fits; `score` is in [0, 1].
+
+`kind` is one of LABEL_KINDS; a `safety` score is the largest of the segment's frames, and
+`safety_mean` their mean.
+"""
+
 DESCRIPTIONS = _schema(
     {"item_id": pa.string(), "producer": pa.string()},
     {
