@@ -106,7 +106,8 @@ class Sweep:
             return
         for frame in self._decoded(packet, self._span(packet)):
             self._meter.add(frame.samples * frame.layout.nb_channels * frame.format.bytes)
-            self.sound.offer(frame)
+            heard = None if frame.time is None else frame.time - self._start_seconds
+            self.sound.offer(frame, heard)
 
     def _see(self, packet: av.Packet) -> None:
         if self.pictures.done or self._groups is None:

@@ -12,6 +12,7 @@ from avrec.media.sampling import SAMPLE_RATE
 
 MAX_ASPECT = 4
 QUARTER_TURN_DEGREES = 90
+GAP_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -76,6 +77,7 @@ class Sound:
 
     max_samples: int
     _num_samples: int = 0
+    _offered_seconds: float = 0.0
     _taken: list[Waveform] = field(default_factory=list)
     _resampler: av.AudioResampler | None = None
 
@@ -94,8 +96,17 @@ class Sound:
         """Whether there is enough."""
         return self._num_samples >= self.max_samples
 
-    def offer(self, frame: av.AudioFrame) -> None:
-        """Take the next frame; its format may differ from the one before."""
+    def offer(self, frame: av.AudioFrame, seconds: float | None = None) -> None:
+        """Take the next frame; its format may differ from the one before.
+
+        Where it is heard, at `seconds`, more than GAP_SECONDS after what came before, the gap
+        is filled with silence, so that sound and picture stay together.
+        """
+        if seconds is not None and seconds - self._offered_seconds > GAP_SECONDS:
+            self._fill(until=seconds)
+        self._offered_seconds = (
+            self._offered_seconds if seconds is None else seconds
+        ) + frame.samples / frame.sample_rate
         frame.pts = None
         try:
             self._resample(frame)
@@ -113,6 +124,13 @@ class Sound:
         """What was taken, within [-1, 1]."""
         joined = np.concatenate([*self._taken, np.empty(0, np.float32)])[: self.max_samples]
         return np.clip(np.nan_to_num(joined), -1, 1).astype(np.float32)
+
+    def _fill(self, until: float) -> None:
+        self.finish()
+        length = min(round(until * SAMPLE_RATE), self.max_samples) - self._num_samples
+        if length > 0:
+            self._taken.append(np.zeros(length, np.float32))
+            self._num_samples += length
 
     def _resample(self, frame: av.AudioFrame) -> None:
         if self._resampler is None:

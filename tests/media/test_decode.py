@@ -1,3 +1,4 @@
+import av
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +8,7 @@ from avrec.errors import MediaError
 from avrec.media.decode import decode
 from avrec.media.probe import probe
 from avrec.media.sampling import SAMPLE_RATE, Plan, midpoints, segments
-from avrec.media.taking import scaled
+from avrec.media.taking import Sound, scaled
 from tests.media.clips import tone, write_clip, write_song_with_cover, write_sound
 
 
@@ -60,6 +61,17 @@ def test_a_cut_file_gives_what_it_holds(tmp_path):
     clip = decode(tmp_path / "cut.mkv", Plan())
     assert 1 < clip.duration_seconds < 7
     assert len(clip.frames) > 0
+
+
+def test_sound_stays_beside_its_picture_where_a_piece_is_lost():
+    sound = Sound(3 * SAMPLE_RATE)
+    for second in (0, 2):
+        frame = av.AudioFrame.from_ndarray(tone(1)[None], "flt", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        sound.offer(frame, float(second))
+    sound.finish()
+    heard = np.abs(sound.waveform()).reshape(30, -1).max(axis=1) > 0.1
+    np.testing.assert_array_equal(heard, [True] * 10 + [False] * 10 + [True] * 10)
 
 
 def test_a_turned_picture_is_set_upright(tmp_path):
