@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "arrays"},
     {"schema", "log", "workers", "index_kernels"},
     {"vocab", "store"},
-    {"interactions", "tabular"},
+    {"interactions", "tabular", "ledger"},
     {"factors", "index_search"},
     {
         "media",
