@@ -87,6 +87,7 @@ class RunConfig:
     """Section `[tune]`."""
     stages: tuple[str, ...] = (
         "probe",
+        "describe",
         "embed",
         "interactions",
         "train_als",

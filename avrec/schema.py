@@ -96,6 +96,18 @@ SEGMENT_LABELS = _schema(
 `safety_mean` their mean.
 """
 
+CAPTIONS = _schema(
+    {
+        "item_id": pa.string(),
+        "producer": pa.string(),
+        "start_seconds": pa.float64(),
+        "stop_seconds": pa.float64(),
+        "text": pa.string(),
+    },
+    {},
+)
+"""One row per item x model (name@revision) x stretch of pictures, with a sentence on them."""
+
 DESCRIPTIONS = _schema(
     {"item_id": pa.string(), "producer": pa.string()},
     {

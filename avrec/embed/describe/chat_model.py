@@ -10,6 +10,8 @@ questions, below each question its labels, as a tree: a token sees only those on
            `- question 2 -- label, label
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,9 +63,6 @@ class ChatModel:
                 f"cannot load {config.model!r} as a language model: {lines[0]}{hint}"
             ) from error
         self.device = config.device
-        commit = getattr(self.model.config, "_commit_hash", None)
-        self.name = Path(config.gguf_file or config.model).name
-        self.revision = commit[:12] if commit else digest(config.model)
         added = (token.content for token in self.tokenizer.added_tokens_decoder.values())
         words = sorted((word for word in added if len(word.strip()) > 1), key=len, reverse=True)
         self._added = re.compile("|".join(map(re.escape, words))) if words else None
@@ -158,6 +157,13 @@ class ChatModel:
         text = self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         before, _, after = text.partition(HERE)
         return before, after
+
+
+def model_key(config: LanguageConfig, asked: object) -> str:
+    """Name of a model and of what it is asked: name@weights-questions."""
+    name = Path(config.gguf_file or config.model).name
+    questions = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+    return f"{name}@{config.revision or digest(config.model)}-{questions}"
 
 
 class _Tree:

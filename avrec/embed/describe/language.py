@@ -7,7 +7,7 @@ and left out with a reason where that fails too.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.arrays import Values
-from avrec.embed.describe.chat_model import ChatModel
+from avrec.embed.describe.chat_model import ChatModel, model_key
 from avrec.embed.describe.choices import Chooser, Question
 from avrec.embed.describe.language_config import SAFE, LanguageConfig
 from avrec.schema import DESCRIPTIONS
@@ -49,9 +49,14 @@ class Known:
     language: str = ""
 
     @property
+    def text(self) -> str:
+        """All of it, as JSON."""
+        return json.dumps(asdict(self))
+
+    @property
     def key(self) -> str:
-        """SHA-256 of all of it."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()
+        """SHA-256 of `text`."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class Language:
@@ -60,9 +65,12 @@ class Language:
     def __init__(self, config: LanguageConfig, model: ChatModel | None = None) -> None:
         self.config = config
         self.model = model or ChatModel(config)
-        self.name = self.model.name
-        self.revision = f"{self.model.revision}-{_digest(config)}"
         self._chooser = Chooser(self.model, INSTRUCTION, _questions(config))
+
+    def read(self, text: str) -> dict[str, Any]:
+        """Answer for what `Known.text` gave."""
+        values = json.loads(text)
+        return self.describe(Known(**values | {"tags": tuple(values["tags"])}))
 
     def describe(self, known: Known) -> dict[str, Any]:
         """Answer every field of ANSWERS for one item."""
@@ -160,9 +168,15 @@ def shortened(whole: S, budget: int, gap: S) -> S:
     return start + gap + whole[middle : middle + piece] + gap + end
 
 
-def rows_of(answers: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Make a table of ANSWERS."""
-    return pa.Table.from_pylist([dict(answer) for answer in answers], schema=ANSWERS)
+def producer(config: LanguageConfig) -> str:
+    """Name under which answers are kept: the model's, and what the settings and prompts are.
+
+    A hub id counts by its revision: pin one.
+    """
+    places = ("device", "num_actors", "num_cpus", "num_gpus", "items_per_batch")
+    settings = {name: value for name, value in asdict(config).items() if name not in places}
+    asked = [INSTRUCTION, SUMMARY, OPENING, SHARES, _questions(config), settings]
+    return model_key(config, asked)
 
 
 def _questions(config: LanguageConfig) -> list[Question]:
@@ -173,14 +187,6 @@ def _questions(config: LanguageConfig) -> list[Question]:
         Question("audience", "This clip is made for", config.audiences),
         Question("safety", "This clip contains", (*config.flags, SAFE)),
     ]
-
-
-def _digest(config: LanguageConfig) -> str:
-    """What of the settings the answers depend on, and the prompts."""
-    places = ("device", "num_actors", "num_cpus", "num_gpus", "items_per_batch")
-    settings = {name: value for name, value in asdict(config).items() if name not in places}
-    asked = [INSTRUCTION, SUMMARY, OPENING, SHARES, _questions(config), settings]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
 
 
 def _fault(words: list[str]) -> str | None:

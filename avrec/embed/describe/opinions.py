@@ -5,7 +5,6 @@ of a text is trusted: labels are chosen by likelihood, as in `language`.
 """
 
 import hashlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec import tabular
-from avrec.embed.describe.chat_model import ChatModel
+from avrec.embed.describe.chat_model import ChatModel, model_key
 from avrec.embed.describe.choices import Chooser, Question
 from avrec.embed.describe.language import CHARS_PER_TOKEN, GAP, shortened
-from avrec.embed.describe.language_config import OpinionsConfig
+from avrec.embed.describe.language_config import LanguageConfig, OpinionsConfig
 from avrec.errors import InputError, SchemaError
 from avrec.log import pairs
 from avrec.schema import OPINIONS, RECEPTION, TIME, conform
@@ -73,8 +72,6 @@ class Opinions:
 
     def __init__(self, config: OpinionsConfig, model: ChatModel) -> None:
         self.config, self.model = config, model
-        self.name = f"{model.name}-opinions"
-        self.revision = f"{model.revision}-{_digest(config)}"
         questions = [Question("sentiment", "The clip is", tuple(FEELINGS))]
         questions += [Question("topics", "The comment is about the", config.topics)]
         self._chooser = Chooser(model, INSTRUCTION, questions)
@@ -100,6 +97,13 @@ class Opinions:
         if abs(score) < self.config.neutral_below:
             return "neutral"
         return "positive" if score > 0 else "negative"
+
+
+def producer(language: LanguageConfig, config: OpinionsConfig) -> str:
+    """Name under which what is read is kept."""
+    asked = [INSTRUCTION, list(FEELINGS.items()), config.topics, config.max_tokens]
+    asked += [config.min_share, config.neutral_below, language.precision]
+    return model_key(language, asked)
 
 
 def joined(distinct: pa.Table, read: pa.Table, producer: str) -> pa.Table:
@@ -153,9 +157,3 @@ def _distinct(said: pa.Table) -> pa.Table:
     )
     names = {"text_first": "text", "text_count": "count", "at_min": "at", "rating_mean": "rating"}
     return found.rename_columns([names.get(name, name) for name in found.column_names])
-
-
-def _digest(config: OpinionsConfig) -> str:
-    asked = [INSTRUCTION, list(FEELINGS.items()), config.topics, config.max_tokens]
-    asked += [config.min_share, config.neutral_below]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]

