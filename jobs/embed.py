@@ -11,7 +11,7 @@ from avrec.distributed.embed import embed_all
 from avrec.distributed.session import run_job
 from avrec.embed import pool, weights
 from avrec.log import pairs
-from avrec.schema import EMBED_ERRORS, EMBEDDINGS, ITEMS, MEDIA
+from avrec.schema import DESCRIPTIONS, EMBED_ERRORS, EMBEDDINGS, ITEMS, MEDIA
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
@@ -22,14 +22,16 @@ MADE = ("embed_errors", "content", "embeddings")
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `embeddings`, `embed_errors` and `content`."""
     models = {one.model: weights.digest(one.model) for one in config.embed.encoders if one.model}
-    recipe = workspace.recipe(config.embed, "items", "media", outside=models)
+    told = ["descriptions"] if workspace.has("descriptions") else []
+    recipe = workspace.recipe(config.embed, "items", "media", *told, outside=models)
     if all(workspace.has(name, recipe) for name in MADE):
         logger.info("up to date")
         return
     items = workspace.read_table("items", ITEMS)
     media = workspace.read_table("media", MEDIA)
+    descriptions = workspace.read_table("descriptions", DESCRIPTIONS) if told else None
     with workspace.create("embeddings", recipe) as draft:
-        errors = embed_all(items, media, config.embed, config.media.limits, draft)
+        errors = embed_all(items, media, config.embed, config.media.limits, draft, descriptions)
     workspace.write_table("embed_errors", errors, EMBED_ERRORS, recipe)
     vectors = workspace.read_table("embeddings", EMBEDDINGS)
     with workspace.create("content", recipe) as draft:

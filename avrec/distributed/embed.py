@@ -125,7 +125,12 @@ _ANSWER = pa.schema(
 
 
 def embed_all(
-    items: pa.Table, media: pa.Table, config: EmbedConfig, limits: Limits, draft: Draft
+    items: pa.Table,
+    media: pa.Table,
+    config: EmbedConfig,
+    limits: Limits,
+    draft: Draft,
+    descriptions: pa.Table | None = None,
 ) -> pa.Table:
     """Write EMBEDDINGS of every item as parts of `draft`, and return EMBED_ERRORS.
 
@@ -136,9 +141,11 @@ def embed_all(
         config: the encoders, and how many actors.
         limits: what one file may cost.
         draft: a version of `embeddings` being written.
+        descriptions: DESCRIPTIONS, whose words join those of the items.
     """
     draft.set_schema(EMBEDDINGS)
-    rows = _rows(items, media, config.files_per_batch)
+    words = texts(items, descriptions)
+    rows = _rows(items, words, media, config.files_per_batch)
     blocks = sliced(rows, config.files_per_batch)
     answers = ray.data.from_blocks(blocks).map_batches(
         _Embedder,
@@ -158,9 +165,9 @@ def embed_all(
     return pa.Table.from_pylist(failed, schema=EMBED_ERRORS).sort_by("item_id")
 
 
-def _rows(items: pa.Table, media: pa.Table, rows_per_part: int) -> pa.Table:
+def _rows(items: pa.Table, said: list[str], media: pa.Table, rows_per_part: int) -> pa.Table:
     """One row an item: its text, and its file where it has one."""
-    words = pa.table({"item_id": items["item_id"], "text": pa.array(texts(items), pa.string())})
+    words = pa.table({"item_id": items["item_id"], "text": pa.array(said, pa.string())})
     files = media.select(["item_id", "uri", "sha256", "error"])
     joined = words.join(files, "item_id", join_type="left outer").sort_by("item_id")
     return joined.append_column("part", pa.array(np.arange(len(joined)) // rows_per_part))

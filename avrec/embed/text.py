@@ -40,20 +40,33 @@ class WordHashes:
         return unit(vectors)
 
 
-def texts(items: pa.Table) -> list[str]:
-    """What ITEMS say of each item: title, tags and description, a line each."""
-    rows = zip(
-        items["title"].to_pylist(),
-        items["tags"].to_pylist(),
-        items["description"].to_pylist(),
-        strict=True,
-    )
-    return [_joined(title, tags, description) for title, tags, description in rows]
+def texts(items: pa.Table, descriptions: pa.Table | None = None) -> list[str]:
+    """What ITEMS and DESCRIPTIONS say of each item: title, tags and description, a line each.
+
+    Then come its topics and mood, its caption, its summary and its transcript, where it has them:
+    an encoder that reads only so far reads what is sure first.
+    """
+    columns = (items[name].to_pylist() for name in ("item_id", "title", "tags", "description"))
+    understood = {} if descriptions is None else _understood(descriptions)
+    return [
+        _joined(title, tags, description, *understood.get(item_id, ()))
+        for item_id, title, tags, description in zip(*columns, strict=True)
+    ]
 
 
-def _joined(title: str, tags: list[str | None] | None, description: str | None) -> str:
+def _understood(descriptions: pa.Table) -> dict[str, list[str]]:
+    """Lines of what was understood, by item_id."""
+    names = ("item_id", "topics", "mood", "caption", "summary", "transcript")
+    rows = zip(*(descriptions[name].to_pylist() for name in names), strict=True)
+    return {
+        item_id: [", ".join(filter(None, [*(topics or []), mood])), *map(str, filter(None, lines))]
+        for item_id, topics, mood, *lines in rows
+    }
+
+
+def _joined(title: str, tags: list[str | None] | None, description: str | None, *more: str) -> str:
     words = ", ".join(tag for tag in tags or [] if tag)
-    return "\n".join(line for line in (title, words, description or "") if line)
+    return "\n".join(line for line in (title, words, description or "", *more) if line)
 
 
 def _terms(text: str) -> Iterator[tuple[str, float]]:
