@@ -20,7 +20,8 @@ SUBJECTS = (
     *("a drawing or animation", "a video game", "a slide of a lecture", "a news studio"),
     *("a fight or a weapon", "a ceremony", "a black picture"),
 )
-RUNNING = frozenset({"device", "batch_size"})
+ELSEWHERE = frozenset({"device", "batch_size", "model", "revision", "voice_model", "words_model"})
+"""Settings that change nothing, or that the fingerprint of the weights stands for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,8 +49,6 @@ class SpeechConfig:
     """What is added to both ends of a span."""
     language: str = ""
     """Code of the language, such as `en`; empty lets the model tell."""
-    max_tokens: int = 224
-    """Tokens of a window at most."""
     temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
     """Tried in turn until a window's text passes the two checks that follow."""
     max_compression: float = 2.4
@@ -61,7 +60,7 @@ class SpeechConfig:
 
     def __post_init__(self) -> None:
         _shares(self, "voice_threshold", "max_no_speech")
-        _at_least(self, 1, "batch_size", "max_tokens")
+        _at_least(self, 1, "batch_size")
         _at_least(self, 0, "min_speech_seconds", "min_pause_seconds", "pad_seconds")
         if not self.temperatures or min(self.temperatures) < 0:
             raise ValueError(f"temperatures must be some from 0 on, got {self.temperatures}")
@@ -175,7 +174,7 @@ SignalConfig = SpeechConfig | SoundsConfig | FramesConfig | SafetyConfig
 
 def settings_digest(config: SignalConfig, *without: str) -> str:
     """Short fingerprint of the settings that change what is found, but for those named."""
-    left_out = RUNNING | set(without)
+    left_out = ELSEWHERE | set(without)
     kept = {name: value for name, value in asdict(config).items() if name not in left_out}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
 
