@@ -23,7 +23,7 @@ import transformers
 from huggingface_hub.errors import StrictDataclassError
 
 from avrec.arrays import Values
-from avrec.embed.describe.language_config import LanguageConfig
+from avrec.embed.describe.language_config import CaptionsConfig, LanguageConfig
 from avrec.embed.weights import digest
 from avrec.errors import InputError
 
@@ -159,9 +159,9 @@ class ChatModel:
         return before, after
 
 
-def model_key(config: LanguageConfig, asked: object) -> str:
+def model_key(config: LanguageConfig | CaptionsConfig, asked: object) -> str:
     """Name of a model and of what it is asked: name@weights-questions."""
-    name = Path(config.gguf_file or config.model).name
+    name = Path(getattr(config, "gguf_file", "") or config.model).name
     questions = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
     return f"{name}@{config.revision or digest(config.model)}-{questions}"
 
