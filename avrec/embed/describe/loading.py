@@ -1,5 +1,7 @@
 """From a configuration to the describers that have a model."""
 
+from typing import Any
+
 from avrec.embed.describe.config import DescribeConfig
 from avrec.embed.describe.describer import Describer
 from avrec.errors import InputError
@@ -11,11 +13,14 @@ def load_describers(config: DescribeConfig) -> list[Describer]:
     Raises:
         InputError: a model is absent, or is none of its kind.
     """
+    from avrec.embed.describe.safety import Safety  # noqa: PLC0415
+    from avrec.embed.describe.sounds import Sounds  # noqa: PLC0415
     from avrec.embed.describe.speech import Speech  # noqa: PLC0415 -- torch takes seconds
     from avrec.embed.pretrained import UNLOADABLE  # noqa: PLC0415
 
+    makers: dict[str, Any] = {"speech": Speech, "sounds": Sounds, "safety": Safety}
     made = list[Describer]()
-    for section, make in (("speech", Speech),):
+    for section, make in makers.items():
         one = getattr(config, section)
         if not one.model:
             continue
