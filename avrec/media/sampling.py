@@ -94,30 +94,28 @@ def segments(duration_seconds: float, segment_seconds: float) -> list[Span]:
     >>> segments(16.0, 10.0)
     [Span(start_seconds=0.0, stop_seconds=8.0), Span(start_seconds=8.0, stop_seconds=16.0)]
     """
-    if duration_seconds <= 0:
-        return []
-    count = max(1, round(duration_seconds / segment_seconds))
-    edges = np.linspace(0.0, duration_seconds, count + 1).tolist()
-    return [Span(start, stop) for start, stop in pairwise(edges)]
+    return _equal(0.0, duration_seconds, segment_seconds) if duration_seconds > 0 else []
 
 
 def scenes(duration_seconds: float, cuts: Sequence[float], plan: Plan) -> list[Span]:
     """Cut [0, duration) at the cuts, the scenes that are too short left out, and long ones up.
 
-    Every scene is at least `min_scene_seconds` long, where the clip is.
+    Every scene is at least `min_scene_seconds` long, where the clip is; an empty clip has none.
 
     >>> plan = Plan(policy="scenes", segment_seconds=10, min_scene_seconds=2)
     >>> [tuple(span) for span in scenes(27.0, [6.0, 7.0, 26.0], plan)]
     [(0.0, 6.0), (6.0, 16.5), (16.5, 27.0)]
     """
+    if duration_seconds <= 0:
+        return []
     starts = [0.0]
     for cut in cuts:
         if min(cut - starts[-1], duration_seconds - cut) >= plan.min_scene_seconds:
             starts.append(cut)
     return [
-        Span(start + span.start_seconds, start + span.stop_seconds)
+        span
         for start, stop in pairwise([*starts, duration_seconds])
-        for span in segments(stop - start, plan.segment_seconds)
+        for span in _equal(start, stop, plan.segment_seconds)
     ]
 
 
@@ -128,6 +126,12 @@ def frame_times(duration_seconds: float | None, plan: Plan) -> Values:
         return midpoints(duration, math.ceil(duration / _scene_pitch_seconds(plan)))
     count = len(segments(duration, plan.segment_seconds)) * plan.frames_per_segment
     return midpoints(duration, count)
+
+
+def _equal(start_seconds: float, stop_seconds: float, segment_seconds: float) -> list[Span]:
+    count = max(1, round((stop_seconds - start_seconds) / segment_seconds))
+    edges = np.linspace(start_seconds, stop_seconds, count + 1).tolist()
+    return [Span(start, stop) for start, stop in pairwise(edges)]
 
 
 def _scene_pitch_seconds(plan: Plan) -> float:

@@ -60,6 +60,7 @@ class Sweep:
         self._start_seconds = start_seconds(container)
         self._groups = Groups(self.video.codec_context) if self.video else None
         self._ended_seconds = 0.0
+        self._tick_seconds = {one.index: float(one.time_base or 0) for one in container.streams}
 
     def run(self) -> None:
         """Take what is wanted.
@@ -68,7 +69,7 @@ class Sweep:
             MediaError: of kind too_large.
         """
         for packet in self._packets():
-            if packet.stream == self.audio:
+            if self.audio is not None and packet.stream_index == self.audio.index:
                 self._hear(packet)
             else:
                 self._see(packet)
@@ -163,7 +164,8 @@ class Sweep:
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None:
             return Span(self._ended_seconds, self._ended_seconds)
-        start = float(stamp * packet.time_base) - self._start_seconds
-        stop = start + float((packet.duration or 0) * packet.time_base)
+        tick = self._tick_seconds[packet.stream_index]
+        start = stamp * tick - self._start_seconds
+        stop = start + (packet.duration or 0) * tick
         self._ended_seconds = max(self._ended_seconds, stop)
         return Span(start, stop)

@@ -13,6 +13,8 @@ from avrec.media.sampling import SAMPLE_RATE
 MAX_ASPECT = 4
 QUARTER_TURN_DEGREES = 90
 GAP_SECONDS = 0.25
+BLOCK_SAMPLES = 1 << 14
+"""Samples that are resampled at once, which costs less than frame by frame."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ class Sound:
     _num_samples: int = 0
     _offered_seconds: float = 0.0
     _taken: list[Waveform] = field(default_factory=list)
+    _form: tuple[str, int, int] | None = None
+    _waiting: av.AudioFifo = field(default_factory=av.AudioFifo)
     _resampler: av.AudioResampler | None = None
 
     @property
@@ -107,15 +111,19 @@ class Sound:
         self._offered_seconds = (
             self._offered_seconds if seconds is None else seconds
         ) + frame.samples / frame.sample_rate
-        frame.pts = None
-        try:
-            self._resample(frame)
-        except ValueError:
+        form = (frame.format.name, frame.layout.nb_channels, frame.sample_rate)
+        if form != self._form:
             self.finish()
-            self._resample(frame)
+            self._form = form
+        frame.pts = None
+        self._waiting.write(frame)
+        if self._waiting.samples >= BLOCK_SAMPLES:
+            self._resample()
 
     def finish(self) -> None:
-        """Take what the resampler still holds."""
+        """Take what still waits, and what the resampler holds."""
+        self._resample()
+        self._waiting, self._form = av.AudioFifo(), None
         if self._resampler is not None:
             self._keep(self._resampler.resample(None))
             self._resampler = None
@@ -132,9 +140,12 @@ class Sound:
             self._taken.append(np.zeros(length, np.float32))
             self._num_samples += length
 
-    def _resample(self, frame: av.AudioFrame) -> None:
+    def _resample(self) -> None:
+        if self._form is None or (frame := self._waiting.read()) is None:
+            return
         if self._resampler is None:
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        frame.pts = None
         self._keep(self._resampler.resample(frame))
 
     def _keep(self, frames: list[av.AudioFrame]) -> None:

@@ -3,7 +3,7 @@ from itertools import pairwise
 import av
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from avrec.media import sweep
@@ -134,6 +134,7 @@ def test_a_flash_is_no_scene(tmp_path):
     assert min(stop - start for start, stop in clip.spans) >= 2
 
 
+@example(36.0, [1.6577973601041514, 34.48806448592767], 1.0, 1, 1.0)
 @given(
     st.floats(0.1, 300),
     st.lists(st.floats(0, 300), max_size=40).map(sorted),
