@@ -13,12 +13,18 @@ def load_describers(config: DescribeConfig) -> list[Describer]:
     Raises:
         InputError: a model is absent, or is none of its kind.
     """
+    from avrec.embed.describe.frames import Frames  # noqa: PLC0415
     from avrec.embed.describe.safety import Safety  # noqa: PLC0415
     from avrec.embed.describe.sounds import Sounds  # noqa: PLC0415
     from avrec.embed.describe.speech import Speech  # noqa: PLC0415 -- torch takes seconds
     from avrec.embed.pretrained import UNLOADABLE  # noqa: PLC0415
 
-    makers: dict[str, Any] = {"speech": Speech, "sounds": Sounds, "safety": Safety}
+    makers: dict[str, Any] = {
+        "speech": Speech,
+        "sounds": Sounds,
+        "frames": Frames,
+        "safety": Safety,
+    }
     made = list[Describer]()
     for section, make in makers.items():
         one = getattr(config, section)

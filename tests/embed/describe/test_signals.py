@@ -85,7 +85,9 @@ def test_flags_are_raised_where_any_segment_reaches_its_threshold():
 @pytest.mark.slow
 def test_a_threshold_for_no_class_is_said_so(shared):
     config = SafetyConfig(model=str(shared("models/nsfw-mobilenet-v2")), thresholds={"prn": 0.5})
-    with pytest.raises(InputError, match=r"describe\.safety: thresholds must be of .* got \['prn'\]"):
+    with pytest.raises(
+        InputError, match=r"describe\.safety: thresholds must be of .* got \['prn'\]"
+    ):
         load_describers(DescribeConfig(safety=config))
 
 
