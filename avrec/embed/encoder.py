@@ -22,6 +22,8 @@ PRETRAINED: dict[str, Modality] = {
     "spectrogram_transformer": "sound",
     "clap": "sound",
     "sentence_model": "text",
+    "clip_text": "text",
+    "clap_text": "text",
 }
 KINDS = WEIGHTLESS | PRETRAINED
 POLICIES = ("uniform", "keyframes", "scenes")
@@ -66,7 +68,8 @@ class EncoderConfig:
     kind: str
     """Without weights: picture_moments, sound_moments, word_hashes. With a model: image_model
     (CLIP, SigLIP, MobileNet and others), whisper, spectrogram_classifier, spectrogram_transformer
-    (AST), clap, sentence_model."""
+    (AST), clap, sentence_model; clip_text (also SigLIP) and clap_text, whose texts share a space
+    with the pictures of image_model and the sounds of clap."""
     model: str = ""
     """Folder or Hugging Face hub id of the model; empty for an encoder without weights."""
     revision: str = ""

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 import transformers
 
-from avrec.arrays import Frame, Vectors
+from avrec.arrays import Array, Frame, Vectors
+from avrec.embed.batches import Batches
 from avrec.embed.source import Source
 
 TOWERS = {
@@ -29,31 +30,38 @@ class ImageModel:
     def __init__(self, source: Source) -> None:
         config = transformers.AutoConfig.from_pretrained(**source.place)
         tower = TOWERS.get(config.model_type, transformers.AutoModel)
-        self.model = source.model_from(tower)
-        self.name, self.revision = source.name, source.revision_of(self.model)
-        self.batch_size, self.device = source.batch_size, source.device
+        model = source.model_from(tower)
+        self.config = model.config
+        self.name, self.revision = source.name, source.revision_of(model)
+        self.batches = Batches(source.batch_size)
         settings = source.json("preprocessor_config.json")
-        self.prepare = Preparation(settings, getattr(self.model.config, "image_size", None))
-        self.dim = self._vectors(torch.zeros(1, 3, *self.prepare.size)).shape[1]
+        self.prepare = Preparation(settings, getattr(self.config, "image_size", None))
+        first, second = (self._example(count) for count in (2, 3))
+        self.run = source.runner(model, _vectors, (first,), (second,))
+        self.dim = self.run(first).shape[1]
 
     def encode(self, inputs: Sequence[Frame]) -> Vectors:
         """Encode each segment's frames; a segment without frames gives zeros."""
-        vectors = np.zeros((len(inputs), self.dim), np.float32)
-        owners = np.repeat(np.arange(len(inputs)), [len(frames) for frames in inputs])
+        counts = np.array([len(frames) for frames in inputs], np.int64)
         pictures = [frame for frames in inputs for frame in frames]
-        for start in range(0, len(pictures), self.batch_size):
-            batch = [self.prepare(p) for p in pictures[start : start + self.batch_size]]
-            rows = self._vectors(torch.stack(batch))
-            np.add.at(vectors, owners[start : start + self.batch_size], rows)
-        counts = np.bincount(owners, minlength=len(inputs))
-        return vectors / np.maximum(counts, 1).astype(np.float32)[:, None]
+        rows = self.batches.vectors(pictures, self._pictures, self.dim, lambda _: 1)
+        sums = np.zeros((len(inputs), self.dim), np.float32)
+        np.add.at(sums, np.repeat(np.arange(len(inputs)), counts), rows)
+        return sums / np.maximum(counts, 1).astype(np.float32)[:, None]
 
-    @torch.inference_mode()
-    def _vectors(self, pixels: torch.Tensor) -> Vectors:
-        output = self.model(pixel_values=pixels.to(self.device))
-        projected = getattr(output, "image_embeds", None)
-        vectors = output.pooler_output if projected is None else projected
-        return vectors.float().cpu().numpy()
+    def _pictures(self, batch: list[Frame]) -> Vectors:
+        return self.run(self.prepare(batch))
+
+    def _example(self, count: int) -> torch.Tensor:
+        """Soft blots of colour."""
+        blots = torch.randn(count, 3, 7, 7, generator=torch.Generator().manual_seed(count))
+        return torch.nn.functional.interpolate(blots, self.prepare.size, mode="bilinear")
+
+
+def _vectors(model: Any, pixels: torch.Tensor) -> torch.Tensor:
+    output = model(pixel_values=pixels)
+    projected = getattr(output, "image_embeds", None)
+    return output.pooler_output if projected is None else projected
 
 
 class Preparation:
@@ -67,19 +75,26 @@ class Preparation:
         self.size = _height_and_width(wanted, side or self.shortest_edge or DEFAULT_SIDE)
         self.mode = "bicubic" if settings.get("resample") == BICUBIC else "bilinear"
         normalized = settings.get("do_normalize", True)
-        self.mean = _channels(settings.get("image_mean", 0.5) if normalized else 0.0)
-        self.std = _channels(settings.get("image_std", 0.5) if normalized else 1.0)
+        mean = _channels(settings.get("image_mean", 0.5) if normalized else 0.0)
+        std = _channels(settings.get("image_std", 0.5) if normalized else 1.0)
+        self.scale, self.shift = 1 / (255 * std), -mean / std
 
-    def __call__(self, frame: Frame) -> torch.Tensor:
-        """Resize, crop to the middle, and normalise one frame; shape (3, height, width)."""
-        pixels = torch.from_numpy(np.ascontiguousarray(frame)).permute(2, 0, 1).float()
-        height, width = self._resized(*pixels.shape[1:])
-        resized = torch.nn.functional.interpolate(
-            pixels[None], (height, width), mode=self.mode, antialias=True
-        )[0]
+    def __call__(self, frames: Sequence[Frame]) -> torch.Tensor:
+        """Resize, crop to the middle, and normalise; shape (num_frames, 3, height, width)."""
+        prepared = torch.empty(len(frames), 3, *self.size)
+        for shape in {frame.shape for frame in frames}:
+            rows = [row for row, frame in enumerate(frames) if frame.shape == shape]
+            prepared[rows] = self._of_one_size(np.stack([frames[row] for row in rows]))
+        return prepared
+
+    def _of_one_size(self, frames: Array) -> torch.Tensor:
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+        size = height, width = self._resized(*pixels.shape[2:])
+        if pixels.shape[2:] != size:
+            pixels = torch.nn.functional.interpolate(pixels, size, mode=self.mode, antialias=True)
         top, left = (height - self.size[0]) // 2, (width - self.size[1]) // 2
-        middle = resized[:, top : top + self.size[0], left : left + self.size[1]]
-        return (middle.clamp(0, 255) / 255 - self.mean) / self.std
+        middle = pixels[:, :, top : top + self.size[0], left : left + self.size[1]]
+        return torch.addcmul(self.shift, middle.float(), self.scale)
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.shortest_edge is None:

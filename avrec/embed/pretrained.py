@@ -1,5 +1,6 @@
 """Encoders that have weights: which class loads which model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import transformers
@@ -7,7 +8,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from avrec.embed.encoder import Encoder, EncoderConfig
 from avrec.embed.image_models import ImageModel
-from avrec.embed.sentence_models import SentenceModel
+from avrec.embed.runners import Speed
+from avrec.embed.sentence_models import clap_text, clip_text, sentence_model
 from avrec.embed.sound_models import (
     Clap,
     SpectrogramClassifier,
@@ -17,13 +19,15 @@ from avrec.embed.sound_models import (
 from avrec.embed.source import Source
 from avrec.errors import InputError
 
-CLASSES: dict[str, type[Encoder[Any]]] = {
+MAKERS: dict[str, Callable[[Source], Encoder[Any]]] = {
     "image_model": ImageModel,
     "whisper": WhisperEncoder,
     "spectrogram_classifier": SpectrogramClassifier,
     "spectrogram_transformer": SpectrogramTransformer,
     "clap": Clap,
-    "sentence_model": SentenceModel,
+    "sentence_model": sentence_model,
+    "clip_text": clip_text,
+    "clap_text": clap_text,
 }
 UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError)
 """What transformers raises over a folder that is not what it should be."""
@@ -36,9 +40,10 @@ def load(config: EncoderConfig) -> Encoder[Any]:
         InputError: it is absent, or is none of the kind that the configuration says.
     """
     transformers.logging.disable_progress_bar()
-    make: Any = CLASSES[config.kind]
+    speed = Speed(backend=config.backend, precision=config.precision, compile=config.compile)
+    source = Source(config.model, config.revision, config.batch_size, config.device, speed)
     try:
-        return make(Source(config.model, config.revision, config.batch_size, config.device))
+        return MAKERS[config.kind](source)
     except UNLOADABLE as error:
         lines = str(error).strip().splitlines() or [repr(error)]
         raise InputError(f"cannot load {config.model!r} as {config.kind}: {lines[0]}") from error

@@ -3,7 +3,7 @@
 Waveforms are mono at 16 kHz; one without samples gives zeros.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +13,8 @@ from scipy.signal import resample_poly
 
 from avrec.arrays import Array, Vectors, Waveform
 from avrec.embed.audio import SAMPLE_RATE
+from avrec.embed.batches import Batches
+from avrec.embed.runners import Tensors
 from avrec.embed.source import Source
 from avrec.embed.spectra import magnitudes, mel_bands
 from avrec.errors import InputError
@@ -32,24 +34,32 @@ class WhisperEncoder:
     def __init__(self, source: Source) -> None:
         whole = source.model_from(transformers.WhisperModel)
         self.name, self.revision = source.name, source.revision_of(whole)
-        self.batch_size, self.device = source.batch_size, source.device
-        self.encoder = whole.get_encoder()
-        self.dim = whole.config.d_model
+        self.batches, self.dim = Batches(source.batch_size), whole.config.d_model
+        self.num_states = whole.config.max_source_positions
         self.features = transformers.WhisperFeatureExtractor.from_pretrained(**source.place)
+        examples = [self._prepared(sounds) for sounds in _example_sounds()]
+        self.run = source.runner(whole.get_encoder(), _mean_state, *examples)
 
     def encode(self, inputs: Sequence[Waveform]) -> Vectors:
         """Encode each waveform."""
-        return _batched(inputs, self._vectors, self.batch_size, self.dim)
+        return self.batches.vectors(inputs, self._vectors, self.dim, len)
 
-    @torch.inference_mode()
     def _vectors(self, batch: list[Waveform]) -> Vectors:
-        features = self.features(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        states = self.encoder(features.input_features.to(self.device)).last_hidden_state
-        states = states.float().cpu().numpy()
-        samples_per_state = self.features.n_samples / states.shape[1]
-        counts = [max(1, round(len(waveform) / samples_per_state)) for waveform in batch]
-        rows = [state[:count].mean(axis=0) for state, count in zip(states, counts, strict=True)]
-        return np.stack(rows)
+        return self.run(*self._prepared(batch))
+
+    def _prepared(self, batch: list[Waveform]) -> Tensors:
+        """Spectra, and the share that each state has in the mean, shape (batch, num_states)."""
+        sounds = [_long_enough(waveform) for waveform in batch]
+        features = self.features(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        samples_per_state = self.features.n_samples / self.num_states
+        counts = [max(1, round(len(waveform) / samples_per_state)) for waveform in sounds]
+        heard = torch.arange(self.num_states) < torch.tensor(counts)[:, None]
+        return features.input_features, heard / heard.sum(dim=1, keepdim=True)
+
+
+def _mean_state(encoder: Any, features: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    states = encoder(features).last_hidden_state
+    return torch.bmm(shares[:, None, :], states)[:, 0]
 
 
 class SpectrogramTransformer:
@@ -58,20 +68,28 @@ class SpectrogramTransformer:
     modality: Literal["sound"] = "sound"
 
     def __init__(self, source: Source) -> None:
-        self.model = source.model_from(transformers.ASTModel)
-        self.name, self.revision = source.name, source.revision_of(self.model)
-        self.batch_size, self.device = source.batch_size, source.device
-        self.dim = self.model.config.hidden_size
+        model = source.model_from(transformers.ASTModel)
+        self.name, self.revision = source.name, source.revision_of(model)
+        self.batches, self.dim = Batches(source.batch_size), model.config.hidden_size
         self.features = transformers.ASTFeatureExtractor.from_pretrained(**source.place)
+        examples = [self._prepared(sounds) for sounds in _example_sounds()]
+        self.run = source.runner(model, _pooled, *examples)
 
     def encode(self, inputs: Sequence[Waveform]) -> Vectors:
         """Encode each waveform."""
-        return _batched(inputs, self._vectors, self.batch_size, self.dim)
+        return self.batches.vectors(inputs, self._vectors, self.dim, len)
 
-    @torch.inference_mode()
     def _vectors(self, batch: list[Waveform]) -> Vectors:
-        features = self.features(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        return self.model(features.input_values.to(self.device)).pooler_output.float().cpu().numpy()
+        return self.run(*self._prepared(batch))
+
+    def _prepared(self, batch: list[Waveform]) -> Tensors:
+        sounds = [_long_enough(waveform) for waveform in batch]
+        features = self.features(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        return (features.input_values,)
+
+
+def _pooled(model: Any, spectra: torch.Tensor) -> torch.Tensor:
+    return model(spectra).pooler_output
 
 
 class Clap:
@@ -83,27 +101,33 @@ class Clap:
     modality: Literal["sound"] = "sound"
 
     def __init__(self, source: Source) -> None:
-        self.model = source.model_from(transformers.ClapAudioModelWithProjection)
-        self.name, self.revision = source.name, source.revision_of(self.model)
-        self.batch_size, self.device = source.batch_size, source.device
-        self.dim = self.model.config.projection_dim
+        model = source.model_from(transformers.ClapAudioModelWithProjection)
+        self.name, self.revision = source.name, source.revision_of(model)
+        self.batches, self.dim = Batches(source.batch_size), model.config.projection_dim
         self.features = transformers.ClapFeatureExtractor.from_pretrained(**source.place)
+        examples = [self._prepared(sounds) for sounds in _example_sounds()]
+        self.run = source.runner(model, _sound_embeds, *examples)
 
     def encode(self, inputs: Sequence[Waveform]) -> Vectors:
         """Encode each waveform."""
-        return _batched(inputs, self._vectors, self.batch_size, self.dim)
+        return self.batches.vectors(inputs, self._vectors, self.dim, len)
 
-    @torch.inference_mode()
     def _vectors(self, batch: list[Waveform]) -> Vectors:
+        return self.run(*self._prepared(batch))
+
+    def _prepared(self, batch: list[Waveform]) -> Tensors:
         rate = self.features.sampling_rate
         longest = self.features.nb_max_samples
-        sounds = [resample_poly(waveform, rate, SAMPLE_RATE)[:longest] for waveform in batch]
+        sounds = [
+            resample_poly(_long_enough(waveform), rate, SAMPLE_RATE)[:longest] for waveform in batch
+        ]
         features = self.features(sounds, sampling_rate=rate, return_tensors="pt")
-        output = self.model(
-            input_features=features.input_features.to(self.device),
-            is_longer=torch.zeros(len(batch), 1, dtype=torch.bool, device=self.device),
-        )
-        return output.audio_embeds.float().cpu().numpy()
+        return (features.input_features,)
+
+
+def _sound_embeds(model: Any, features: torch.Tensor) -> torch.Tensor:
+    is_longer = torch.zeros(features.shape[0], 1, dtype=torch.bool, device=features.device)
+    return model(input_features=features, is_longer=is_longer).audio_embeds
 
 
 class SpectrogramClassifier:
@@ -117,33 +141,37 @@ class SpectrogramClassifier:
     modality: Literal["sound"] = "sound"
 
     def __init__(self, source: Source) -> None:
-        self.model = source.model_from(transformers.MobileNetV1ForImageClassification)
-        self.name, self.revision = source.name, source.revision_of(self.model)
-        self.batch_size, self.device = source.batch_size, source.device
-        self.dim = self.model.classifier.in_features
+        model = source.model_from(transformers.MobileNetV1ForImageClassification)
+        self.name, self.revision = source.name, source.revision_of(model)
+        self.batches, self.device = Batches(source.batch_size), source.device
+        self.config, self.head = model.config, model.classifier
+        self.dim = self.head.in_features
         self.frontend = source.json(FRONTEND)
         if self.frontend.get("sample_rate") != SAMPLE_RATE:
             raise InputError(f"{source.model} needs a {FRONTEND} of sample_rate {SAMPLE_RATE}")
+        first, second = (self._stacked(sounds) for sounds in _example_sounds())
+        self.run = source.runner(model.mobilenet_v1, _patch_vectors, (first,), (second,))
 
     def encode(self, inputs: Sequence[Waveform]) -> Vectors:
         """Encode each waveform."""
-        return _batched(inputs, self._vectors, 1, self.dim)
+        vectors = np.zeros((len(inputs), self.dim), np.float32)
+        for row, waveform in enumerate(inputs):
+            if len(waveform):
+                patches = list(self._patches(waveform))
+                rows = self.batches.vectors(patches, self._some, self.dim, len)
+                vectors[row] = rows.mean(axis=0)
+        return vectors
 
     @torch.inference_mode()
     def probabilities(self, vectors: Vectors) -> Array:
         """Probability of each class of the model, from vectors that `encode` gave."""
-        head = self.model.classifier
-        return torch.sigmoid(head(torch.from_numpy(vectors).to(self.device))).cpu().numpy()
+        return torch.sigmoid(self.head(torch.from_numpy(vectors).to(self.device))).cpu().numpy()
 
-    @torch.inference_mode()
-    def _vectors(self, batch: list[Waveform]) -> Vectors:
-        (waveform,) = batch
-        patches = torch.from_numpy(self._patches(waveform))[:, None]
-        pooled = [
-            self.model.mobilenet_v1(part.to(self.device)).pooler_output
-            for part in torch.split(patches, self.batch_size)
-        ]
-        return torch.cat(pooled).float().mean(dim=0, keepdim=True).cpu().numpy()
+    def _some(self, patches: list[Array]) -> Vectors:
+        return self.run(torch.from_numpy(np.stack(patches))[:, None])
+
+    def _stacked(self, sounds: list[Waveform]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([self._patches(sound) for sound in sounds]))[:, None]
 
     def _patches(self, waveform: Waveform) -> Array:
         """Log-mel patches, shape (num_patches, patch_frames, num_bands)."""
@@ -160,20 +188,17 @@ class SpectrogramClassifier:
         return np.stack([mel[start : start + length] for start in starts]).astype(np.float32)
 
 
-def _batched(
-    inputs: Sequence[Waveform],
-    vectors_of: Callable[[list[Waveform]], Vectors],
-    batch_size: int,
-    dim: int,
-) -> Vectors:
-    """Encode the inputs that have samples, some at a time; the others stay zeros."""
-    vectors = np.zeros((len(inputs), dim), np.float32)
-    heard = [row for row, waveform in enumerate(inputs) if len(waveform)]
-    for start in range(0, len(heard), batch_size):
-        rows = heard[start : start + batch_size]
-        vectors[rows] = vectors_of([_long_enough(inputs[row]) for row in rows])
-    return vectors
+def _patch_vectors(model: Any, patches: torch.Tensor) -> torch.Tensor:
+    return model(patches).pooler_output
 
 
-def _long_enough(waveform: Waveform) -> Any:
+def _example_sounds() -> tuple[list[Waveform], list[Waveform]]:
+    """Two batches of noise that swells."""
+    rng = np.random.default_rng(0)
+    swell = np.linspace(0, 0.3, SAMPLE_RATE, dtype=np.float32)
+    sounds = [rng.normal(0, 1, SAMPLE_RATE).astype(np.float32) * swell for _ in range(5)]
+    return sounds[:2], sounds[2:]
+
+
+def _long_enough(waveform: Waveform) -> Waveform:
     return np.pad(waveform, (0, max(0, MIN_SAMPLES - len(waveform))))

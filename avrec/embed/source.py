@@ -6,12 +6,15 @@ is run.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers.utils import cached_file
 
+from avrec.embed.runners import Runner, Speed, Tensors, Tower, runner
 from avrec.embed.weights import digest
 
 
@@ -23,6 +26,7 @@ class Source:
     commit: str
     batch_size: int
     device: str
+    speed: Speed = field(default_factory=Speed)
 
     @property
     def name(self) -> str:
@@ -55,9 +59,15 @@ class Source:
         return model.eval().requires_grad_(requires_grad=False).float().to(self.device)
 
     def revision_of(self, model: Any) -> str:
-        """Commit of a hub model, digest of a folder."""
+        """Commit of a hub model, digest of a folder; and what it is run in, if not float32."""
         commit = getattr(model.config, "_commit_hash", None)
-        return commit[:12] if commit else digest(self.model)
+        return (commit[:12] if commit else digest(self.model)) + self.speed.suffix
+
+    def runner(
+        self, model: Any, vectors_of: Callable[..., torch.Tensor], first: Tensors, second: Tensors
+    ) -> Runner:
+        """Make the way to run `vectors_of(model, *tensors)`, checked on two example batches."""
+        return runner(Tower(model, vectors_of), (first, second), self.speed, self.device)
 
     def json(self, name: str) -> dict[str, Any]:
         """Read a JSON file of the model; empty where there is none."""

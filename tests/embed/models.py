@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import tokenizers
 import torch
 import transformers
 
@@ -95,6 +96,46 @@ def bert(folder):
     return _saved(transformers.BertModel(config), folder)
 
 
+def _with_words(folder, model):
+    """Save a text tower and a tokenizer of few words that begins and ends texts."""
+    marks = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "film"}
+    words = {"<pad>": 0, "<s>": 1, "red": 2, "blue": 3, "song": 4, "film": 5, "</s>": 6}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, marks["unk_token"]))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 6)]
+    )
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks).save_pretrained(
+        folder
+    )
+    return _saved(model, folder)
+
+
+def clip_text(folder):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    ends = {"eos_token_id": 6, "bos_token_id": 1, "pad_token_id": 0, "num_attention_heads": 2}
+    text = sizes | ends | {"vocab_size": 7, "max_position_embeddings": 12, "projection_dim": 12}
+    vision = sizes | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12)
+    return _with_words(folder, transformers.CLIPModel(config))
+
+
+def siglip_text(folder):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    text = sizes | {"num_attention_heads": 2, "vocab_size": 7, "max_position_embeddings": 12}
+    text |= {"eos_token_id": 6, "bos_token_id": 1, "pad_token_id": 0}
+    config = transformers.SiglipTextConfig(**text)
+    return _with_words(folder, transformers.SiglipTextModel(config))
+
+
+def clap_text(folder):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    ends = {"eos_token_id": 6, "bos_token_id": 1, "pad_token_id": 0, "num_attention_heads": 2}
+    longest = {"vocab_size": 7, "max_position_embeddings": 24, "projection_dim": 12}
+    config = transformers.ClapTextConfig(**sizes, **ends, **longest)
+    return _with_words(folder, transformers.ClapTextModelWithProjection(config))
+
+
 KIND_OF = {
     clip: "image_model",
     siglip: "image_model",
@@ -103,6 +144,9 @@ KIND_OF = {
     clap: "clap",
     spectrogram_classifier: "spectrogram_classifier",
     bert: "sentence_model",
+    clip_text: "clip_text",
+    siglip_text: "clip_text",
+    clap_text: "clap_text",
 }
 
 

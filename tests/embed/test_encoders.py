@@ -162,7 +162,7 @@ def test_yamnet_knows_the_sounds(shared):
     for name, label in expected.items():
         waveform = decode(shared(f"media/{name}"), Plan(max_seconds=10)).waveform
         probabilities = encoder.probabilities(encoder.encode([waveform]))[0]
-        best = [encoder.model.config.id2label[i] for i in np.argsort(-probabilities)[:3]]
+        best = [encoder.config.id2label[i] for i in np.argsort(-probabilities)[:3]]
         assert label in best, (name, best)
 
 

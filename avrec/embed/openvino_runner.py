@@ -1,0 +1,88 @@
+"""Towers run by OpenVINO on a CPU, converted in memory.
+
+In int8, weights are rounded per output channel, and OpenVINO rounds activations as they come, per
+token and group of channels, so that a vector does not depend on the others of its batch.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from openvino import opset13
+
+from avrec.arrays import Array
+from avrec.embed.runners import Runner, Tensors, Tower
+from avrec.errors import InputError
+
+LEVELS = 127
+GROUP = 128
+"""Channels whose activations share a scale."""
+HINTS: dict[str, dict[str, Any]] = {
+    "float32": {"INFERENCE_PRECISION_HINT": "f32"},
+    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
+    "int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP},
+}
+
+
+def openvino_runner(tower: Tower, examples: tuple[Tensors, Tensors], precision: str) -> Runner:
+    """Compile a tower for as many threads as torch has.
+
+    Raises:
+        InputError: the CPU lacks bf16, the tower holds nothing that int8 would speed up, or it
+            cannot be converted.
+    """
+    core = openvino.Core()
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise InputError("this CPU has no bf16; set precision = 'float32' or 'int8'")
+    model = _converted(tower, examples)
+    if precision == "int8" and not _round_weights(model):
+        raise InputError("the model has no matrix products for int8; set precision = 'float32'")
+    threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    compiled = core.compile_model(model, "CPU", threads | HINTS[precision])
+    return lambda *inputs: compiled([x.numpy() for x in inputs])[0]
+
+
+def _converted(tower: Tower, examples: tuple[Tensors, Tensors]) -> openvino.Model:
+    shapes = [
+        openvino.PartialShape([a if a == b else -1 for a, b in zip(x.shape, y.shape, strict=True)])
+        for x, y in zip(*examples, strict=True)
+    ]
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of tracing, whose result the caller checks
+        try:
+            return openvino.convert_model(tower, example_input=examples[0], input=shapes)
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(
+                f"openvino cannot convert the model ({reason}); set backend = 'torch'"
+            ) from error
+
+
+def _round_weights(model: openvino.Model) -> int:
+    """Put int8 weights and their scales into the products with a constant matrix; how many."""
+    count = 0
+    for node in model.get_ordered_ops():
+        weights = _constant(node) if node.get_type_name() == "MatMul" else None
+        if weights is not None:
+            axis = 1 if node.get_attributes()["transpose_b"] else 0
+            node.input(1).replace_source_output(_rounded(weights, axis).output(0))
+            count += 1
+    return count
+
+
+def _constant(product: openvino.Node) -> Array | None:
+    """Right side of a product, where it is a constant matrix."""
+    node = product.input_value(1).get_node()
+    if node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    is_matrix = node.get_type_name() == "Constant" and len(node.get_output_shape(0)) == 2  # noqa: PLR2004
+    return node.data.astype(np.float32) if is_matrix else None
+
+
+def _rounded(weights: Array, axis: int) -> openvino.Node:
+    scales = np.maximum(np.abs(weights).max(axis=axis, keepdims=True) / LEVELS, 1e-12)
+    levels = np.round(weights / scales).astype(np.int8)
+    stored = opset13.convert(opset13.constant(levels), "f32")
+    return opset13.multiply(stored, opset13.constant(scales.astype(np.float32)))
