@@ -32,7 +32,7 @@ class Sounds:
         self.config, self.model = config, SpectrogramClassifier(source)
         self.name = self.model.name
         self.revision = f"{self.model.revision}.{settings_digest(config)}"
-        names = self.model.model.config.id2label
+        names = self.model.config.id2label
         self.labels = [names[row] for row in range(len(names))]
         self.music = np.array(is_music(self.labels))
 
