@@ -34,8 +34,8 @@ class FrameClassifier:
         """Probability of each class in each frame, shape (num_frames, num_classes)."""
         found = [np.zeros((0, len(self.labels)), np.float32)]
         for start in range(0, len(frames), self.batch_size):
-            batch = [self.prepare(frame) for frame in frames[start : start + self.batch_size]]
-            found.append(self._probabilities(torch.stack(batch).to(self.device)))
+            batch = self.prepare([*frames[start : start + self.batch_size]])
+            found.append(self._probabilities(batch.to(self.device)))
         return np.concatenate(found)
 
     @torch.inference_mode()

@@ -49,7 +49,7 @@ class TwoTowers:
 
     @torch.inference_mode()
     def _scores(self, frames: Frame, sentences: torch.Tensor) -> Array:
-        pixels = torch.stack([self.prepare(frame) for frame in frames]).to(self.device)
+        pixels = self.prepare([*frames]).to(self.device)
         pooled = self.model.get_image_features(pixel_values=pixels).pooler_output
         images = torch.nn.functional.normalize(pooled, dim=-1)
         logits = images @ sentences.T * self.model.logit_scale.exp()
