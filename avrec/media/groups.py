@@ -3,14 +3,19 @@
 A group of pictures begins with a keyframe and can be decoded without those before it. Packets are
 held back until it is known that a wanted moment lies in their group; where none does, they are
 dropped unseen. That saves what seeking would, needs no index, and leaves the sound of the same
-pass whole.
+pass whole. Where no sound is wanted and the file has an index, what is far ahead is sought, which
+saves reading too.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import av
+from av.container import InputContainer
 
+JUMP_BYTES = 1 << 20
+"""What must lie between here and a keyframe to seek it rather than read on."""
 MAX_HELD_BYTES = 64 << 20
 """A group larger than this is decoded whether it is wanted or not."""
 
@@ -34,7 +39,7 @@ class Groups:
     context: av.VideoCodecContext
     _held: list[tuple[av.Packet, float]] = field(default_factory=list)
     _held_bytes: int = 0
-    _reached: float = float("-inf")
+    _reached: float = -math.inf
     _begun: bool = False
 
     def offer(self, packet: av.Packet, seconds: float, wanted: float) -> list[Due]:
@@ -61,4 +66,32 @@ class Groups:
         if self._held and self._begun:
             self.context.flush_buffers()
             self._begun = False
-        self._held, self._held_bytes, self._reached = [], 0, float("-inf")
+        self._held, self._held_bytes, self._reached = [], 0, -math.inf
+
+
+@dataclass(slots=True)
+class Ahead:
+    """Seeks the keyframes that an index tells of, never back and once for each moment."""
+
+    stream: av.VideoStream
+    _sought_seconds: float = -math.inf
+    _delay: int = 0
+
+    def jump(self, container: InputContainer, packet: av.Packet, wanted_seconds: float) -> None:
+        """Seek the group of a wanted moment if it lies far beyond a packet that was just read.
+
+        The index tells when keyframes are decoded, which is before they are shown: by as much as
+        the packets read so far say.
+        """
+        if packet.pts is not None and packet.dts is not None:
+            self._delay = max(self._delay, packet.pts - packet.dts)
+        if not self._sought_seconds < wanted_seconds < math.inf:
+            return
+        self._sought_seconds = wanted_seconds
+        entries, tick = self.stream.index_entries, self.stream.time_base
+        assert tick is not None
+        at = entries.search_timestamp(int(wanted_seconds / tick) - self._delay)
+        if at < 0 or packet.pos is None:
+            return
+        if JUMP_BYTES < entries[at].pos - packet.pos < container.size - packet.pos:
+            container.seek(entries[at].timestamp, stream=self.stream)

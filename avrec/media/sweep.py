@@ -15,7 +15,7 @@ from avrec.media.container import (
     start_seconds,
 )
 from avrec.media.cuts import Changes
-from avrec.media.groups import Due, Groups
+from avrec.media.groups import Ahead, Due, Groups
 from avrec.media.limits import Limits, Meter
 from avrec.media.sampling import SAMPLE_RATE, Plan, Span, frame_times, scenes, segments
 from avrec.media.taking import Pictures, Sound
@@ -59,7 +59,8 @@ class Sweep:
         self._meter = Meter(limits, container.size)
         self._start_seconds = start_seconds(container)
         self._groups = Groups(self.video.codec_context) if self.video else None
-        self._ended_seconds = 0.0
+        self._ahead = Ahead(self.video) if self.video and self.video.index_entries else None
+        self._ended_seconds, self._next_seconds = 0.0, 0.0
         self._tick_seconds = {one.index: float(one.time_base or 0) for one in container.streams}
 
     def run(self) -> None:
@@ -69,10 +70,11 @@ class Sweep:
             MediaError: of kind too_large.
         """
         for packet in self._packets():
-            if self.audio is not None and packet.stream_index == self.audio.index:
+            if packet.stream.type == "audio":
                 self._hear(packet)
             else:
                 self._see(packet)
+            self._meter.keep(self.pictures.num_bytes + self.sound.num_bytes)
             if self.pictures.done and self.sound.done:
                 break
         self.pictures.finish()
@@ -115,10 +117,11 @@ class Sweep:
             return
         for due in self._due(packet, self._groups):
             self._look(due)
-        self._meter.keep(self.pictures.num_bytes + self.sound.num_bytes)
+        if self._ahead is not None and self.sound.done and self.changes is None:
+            self._ahead.jump(self.container, packet, self._wanted + self._start_seconds)
 
     def _due(self, packet: av.Packet, groups: Groups) -> list[Due]:
-        if packet.dts is None and packet.pts is None:  # the last, which empties the decoder
+        if packet.size == 0 and packet.dts is None:  # the last, which empties the decoder
             return [*groups.rest(self._wanted), Due(packet, math.inf, lean=False)]
         span = self._span(packet)
         self.pictures.end_seconds = max(self.pictures.end_seconds, span.stop_seconds)
@@ -138,14 +141,20 @@ class Sweep:
         self.video.codec_context.skip_frame = self._skipped(due)
         for frame in self._decoded(due.packet, Span(due.seconds, due.seconds)):
             self._meter.add(frame.width * frame.height)
-            if frame.time is None:
-                continue
-            seconds = frame.time - self._start_seconds
+            seconds = self._seconds(frame)
             if frame.is_corrupt:
                 self.faults.spans.append(Span(seconds, seconds))
             self.pictures.offer(frame, seconds)
             if self.changes is not None:
                 self.changes.offer(frame, seconds)
+
+    def _seconds(self, frame: av.VideoFrame) -> float:
+        """When a frame comes on screen; one without a time follows the one before."""
+        time: float | None = frame.time
+        seconds = self._next_seconds if time is None else time - self._start_seconds
+        lasts = float(frame.duration * frame.time_base) if frame.time_base else 0.0
+        self._next_seconds = seconds + lasts
+        return seconds
 
     def _skipped(self, due: Due) -> str:
         if self.plan.policy == "keyframes":
@@ -162,10 +171,8 @@ class Sweep:
     def _span(self, packet: av.Packet) -> Span:
         """When a packet is shown or heard; one without a time follows the one before."""
         stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is None:
-            return Span(self._ended_seconds, self._ended_seconds)
         tick = self._tick_seconds[packet.stream_index]
-        start = stamp * tick - self._start_seconds
+        start = self._ended_seconds if stamp is None else stamp * tick - self._start_seconds
         stop = start + (packet.duration or 0) * tick
         self._ended_seconds = max(self._ended_seconds, stop)
         return Span(start, stop)

@@ -63,6 +63,22 @@ def test_a_cut_file_gives_what_it_holds(tmp_path):
     assert len(clip.frames) > 0
 
 
+def test_sound_may_come_before_the_picture_in_a_file(tmp_path):
+    with av.open(tmp_path / "a.mkv", "w") as out:
+        audio = out.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        video = out.add_stream("libx264", rate=10, width=64, height=48, pix_fmt="yuv420p")
+        frame = av.AudioFrame.from_ndarray(tone(2)[None], "fltp", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        out.mux([*audio.encode(frame), *audio.encode()])
+        for grey in range(20):
+            picture = np.full((48, 64, 3), 10 * grey, np.uint8)
+            out.mux(video.encode(av.VideoFrame.from_ndarray(picture)))
+        out.mux(video.encode())
+    clip = decode(tmp_path / "a.mkv", Plan(frames_per_segment=4))
+    assert len(clip.waveform) / SAMPLE_RATE == pytest.approx(2, abs=0.1)
+    np.testing.assert_allclose(clip.frames.mean(axis=(1, 2, 3)), [20, 70, 120, 170], atol=12)
+
+
 def test_sound_stays_beside_its_picture_where_a_piece_is_lost():
     sound = Sound(3 * SAMPLE_RATE)
     for second in (0, 2):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from avrec.media import sweep
+from avrec.media import groups, sweep
 from avrec.media.cuts import cuts
 from avrec.media.decode import decode
 from avrec.media.groups import Groups
@@ -199,13 +199,13 @@ class Context:
 )
 def test_a_wanted_frame_and_its_group_up_to_it_are_decoded(lengths, wanted):
     keys = np.repeat(np.arange(len(lengths)), lengths)
-    groups, due, left = Groups(Context()), [], list(wanted)
+    held, due, left = Groups(Context()), [], list(wanted)
     for at, group in enumerate(keys):
         first = at == 0 or keys[at - 1] != group
-        due += groups.offer(Packet(first), float(at), left[0] if left else np.inf)
+        due += held.offer(Packet(first), float(at), left[0] if left else np.inf)
         while left and due and due[-1].seconds >= left[0]:
             left.pop(0)
-    due += groups.rest(left[0] if left else np.inf)
+    due += held.rest(left[0] if left else np.inf)
     decoded = {one.seconds for one in due}
     for moment in wanted:
         shown = int(min(moment, len(keys) - 1))
@@ -230,3 +230,20 @@ def test_a_plan_has_a_name_that_tells_it_from_others():
     assert len({plan.key for plan in plans}) == len(plans)
     assert Plan(min_scene_seconds=3).key == Plan().key
     assert Plan().key.startswith("uniform-10-6-224-180-")
+
+
+@pytest.mark.parametrize(("codec", "suffix"), CODED[:2])
+def test_what_is_far_ahead_is_sought(tmp_path, monkeypatch, codec, suffix):
+    path = write_video(tmp_path / f"a.{suffix}", greys(100), gop=5, codec=codec)
+    plan, read = Plan(frames_per_segment=3), []
+    offer = Groups.offer
+    monkeypatch.setattr(
+        Groups, "offer", lambda self, *packet: (read.append(packet), offer(self, *packet))[1]
+    )
+    whole = decode(path, plan)
+    num_read = len(read)
+    monkeypatch.setattr(groups, "JUMP_BYTES", 0)
+    sought = decode(path, plan)
+    np.testing.assert_array_equal(sought.frames, whole.frames)
+    assert sought.duration_seconds == whole.duration_seconds
+    assert len(read) - num_read < 0.6 * num_read
