@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from avrec.arrays import Idx, Vectors, unit
+from avrec.arrays import Array, Idx, Vectors, unit
 from avrec.errors import ArtifactError
 from avrec.schema import EMBEDDINGS, conform
 from avrec.store import Artifact, Draft
@@ -36,19 +37,70 @@ class Content:
         return unit(np.concatenate(parts, axis=1))
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums of one encoder's vectors by item, and how many there are of each."""
+
+    sums: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, num_items: int, dim: int) -> Self:
+        """Nothing yet."""
+        return cls(np.zeros((num_items, dim), np.float64), np.zeros(num_items, np.int64))
+
+    def add(self, vectors: Vectors, rows: Idx, encoder: str) -> None:
+        """Add vectors to the rows that they belong to; -1 is no row."""
+        if vectors.shape[1] != self.sums.shape[1]:
+            dims = sorted((vectors.shape[1], self.sums.shape[1]))
+            raise ArtifactError(f"vectors of {encoder} have lengths {dims}; embed again")
+        known = rows >= 0
+        np.add.at(self.sums, rows[known], vectors[known])
+        np.add.at(self.counts, rows[known], 1)
+
+    def pooled(self) -> Vectors:
+        """Standardised means of length 1; zeros where there is nothing."""
+        means = (self.sums / np.maximum(self.counts, 1)[:, None]).astype(np.float32)
+        has = self.counts > 0
+        means[has] = _standardised(means[has])
+        return unit(means)
+
+
+class Pooling:
+    """Means of segments, added up part by part, so that no more than a part is held."""
+
+    def __init__(self, items: Vocabulary) -> None:
+        self.items = items
+        self._sums: dict[str, Sums] = {}
+
+    def add(self, embeddings: pa.Table) -> None:
+        """Add rows of EMBEDDINGS; those of items outside the catalogue are left out.
+
+        Raises:
+            ArtifactError: vectors of one encoder differ in length.
+        """
+        table = conform(embeddings, EMBEDDINGS)
+        for encoder in table["encoder"].unique().sort().to_pylist():
+            mine = table.filter(pa.compute.equal(table["encoder"], encoder))
+            vectors = _matrix(mine["vector"], encoder)
+            sums = self._sums.setdefault(encoder, Sums.of(len(self.items), vectors.shape[1]))
+            sums.add(vectors, self.items.idx(mine["item_id"]), encoder)
+
+    def content(self) -> Content:
+        """Means, standardised in each dimension, rows scaled to length 1.
+
+        Mean and spread of a dimension are taken over the items that have it. A dimension that all
+        share says nothing and is zero; a catalogue of one keeps its vector as it is.
+        """
+        names = sorted(self._sums)
+        return Content(self.items, {name: self._sums[name].pooled() for name in names})
+
+
 def pool(embeddings: pa.Table, items: Vocabulary) -> Content:
-    """Average EMBEDDINGS over segments, standardise each dimension, and scale rows to length 1.
-
-    Mean and spread of a dimension are taken over the items that have it. A dimension that all
-    share says nothing and is zero; a catalogue of one keeps its vector as it is. Rows of items
-    outside the catalogue are left out.
-
-    Raises:
-        ArtifactError: vectors of one encoder differ in length.
-    """
-    table = conform(embeddings, EMBEDDINGS)
-    names = table["encoder"].unique().sort().to_pylist()
-    return Content(items, {name: _pooled(table, name, items) for name in names})
+    """Pool a whole table of EMBEDDINGS, as `Pooling` does part by part."""
+    pooling = Pooling(items)
+    pooling.add(embeddings)
+    return pooling.content()
 
 
 def save(content: Content, draft: Draft) -> None:
@@ -76,15 +128,6 @@ def load(artifact: Artifact, items: Vocabulary) -> Content:
     return Content(items, artifact.tensors("content.safetensors"))
 
 
-def _pooled(table: pa.Table, encoder: str, items: Vocabulary) -> Vectors:
-    mine = table.filter(pa.compute.equal(table["encoder"], encoder))
-    rows = items.idx(mine["item_id"])
-    means, has = _means(_matrix(mine["vector"], encoder), rows, len(items))
-    pooled = np.zeros_like(means)
-    pooled[has] = _standardised(means[has])
-    return unit(pooled)
-
-
 def _matrix(vectors: pa.ChunkedArray, encoder: str) -> Vectors:
     lengths = pa.compute.list_value_length(vectors)
     dims = lengths.unique().to_pylist()
@@ -92,14 +135,6 @@ def _matrix(vectors: pa.ChunkedArray, encoder: str) -> Vectors:
         raise ArtifactError(f"vectors of {encoder} have lengths {sorted(dims)}; embed again")
     flat = pa.compute.list_flatten(vectors).to_numpy()
     return flat.reshape(-1, dims[0]).astype(np.float32, copy=False)
-
-
-def _means(vectors: Vectors, rows: Idx, num_items: int) -> tuple[Vectors, np.ndarray]:
-    known = rows >= 0
-    counts = np.bincount(rows[known], minlength=num_items)
-    sums = np.zeros((num_items, vectors.shape[1]), np.float64)
-    np.add.at(sums, rows[known], vectors[known])
-    return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32), counts > 0
 
 
 def _standardised(vectors: Vectors) -> Vectors:

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -63,6 +65,25 @@ def test_order_of_rows_does_not_matter(order):
     expected = pool.pool(WORLD, ITEMS).joined()
     got = pool.pool(WORLD.take(pa.array(order)), ITEMS).joined()
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@given(st.lists(st.integers(0, len(WORLD)), max_size=4))
+def test_partition_into_parts_does_not_matter(cuts):
+    edges = [0, *sorted(cuts), len(WORLD)]
+    pooling = pool.Pooling(ITEMS)
+    for start, stop in pairwise(edges):
+        pooling.add(WORLD.slice(start, stop - start))
+    got, expected = pooling.content(), pool.pool(WORLD, ITEMS)
+    assert got.modalities.keys() == expected.modalities.keys()
+    for name, rows_of_items in expected.modalities.items():
+        np.testing.assert_array_equal(got.modalities[name], rows_of_items)
+
+
+def test_parts_of_two_lengths_are_refused():
+    pooling = pool.Pooling(ITEMS)
+    pooling.add(rows(("a", "x@1", [1.0])))
+    with pytest.raises(ArtifactError, match="lengths"):
+        pooling.add(rows(("b", "x@1", [1.0, 2])))
 
 
 def test_is_read_back_by_its_own_catalogue_only(tmp_path):
