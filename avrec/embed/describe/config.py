@@ -20,6 +20,8 @@ SUBJECTS = (
     *("a drawing or animation", "a video game", "a slide of a lecture", "a news studio"),
     *("a fight or a weapon", "a ceremony", "a black picture"),
 )
+RULES = 2
+"""Goes up when the same weights and settings give other rows of the same clip."""
 ELSEWHERE = frozenset({"device", "batch_size", "model", "revision", "voice_model", "words_model"})
 """Settings that change nothing, or that the fingerprint of the weights stands for."""
 
@@ -173,10 +175,13 @@ SignalConfig = SpeechConfig | SoundsConfig | FramesConfig | SafetyConfig
 
 
 def settings_digest(config: SignalConfig, *without: str) -> str:
-    """Short fingerprint of the settings that change what is found, but for those named."""
+    """Short fingerprint of our rules, and of the settings that change what is found.
+
+    Settings of the names `without` are left out.
+    """
     left_out = ELSEWHERE | set(without)
     kept = {name: value for name, value in asdict(config).items() if name not in left_out}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps([RULES, kept], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _shares(config: SignalConfig, *names: str) -> None:

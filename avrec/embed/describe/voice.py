@@ -67,11 +67,13 @@ class VoiceBandEnergy:
 class SileroVoice:
     """Silero VAD, 16 kHz (github.com/snakers4/silero-vad, version 5): one ONNX file.
 
-    Each frame is seen with the 64 samples before it, and the state of the one before.
+    Each frame is seen with the 64 samples before it, and the state of the one before; the first is
+    led up to by silence, without which it misses what begins at once.
     """
 
     name = "silero-vad"
     context_samples = 64
+    lead_frames = 4
 
     def __init__(self, model: str) -> None:
         path = _onnx_file(Path(model))
@@ -79,9 +81,10 @@ class SileroVoice:
 
     def probabilities(self, waveform: Waveform) -> Values:
         """Probability of speech in each frame."""
-        count = -(-len(waveform) // FRAME_SAMPLES)
+        count = -(-len(waveform) // FRAME_SAMPLES) + self.lead_frames
         before = self.context_samples
-        padded = np.pad(waveform, (before, count * FRAME_SAMPLES - len(waveform)))
+        lead = before + self.lead_frames * FRAME_SAMPLES
+        padded = np.pad(waveform, (lead, -len(waveform) % FRAME_SAMPLES))
         state = np.zeros((2, 1, 128), np.float32)
         rate, found = np.array(SAMPLE_RATE, np.int64), np.zeros(count)
         for frame, start in enumerate(range(0, count * FRAME_SAMPLES, FRAME_SAMPLES)):
@@ -89,7 +92,7 @@ class SileroVoice:
             inputs = {"input": samples, "state": state, "sr": rate}
             output, state = self.session.run(None, inputs)
             found[frame] = output[0, 0]
-        return found
+        return found[self.lead_frames :]
 
 
 def load_voice(config: SpeechConfig) -> Voice:

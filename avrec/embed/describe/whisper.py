@@ -8,6 +8,7 @@ A window is decoded as if it were alone, whatever is beside it.
 import zlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import transformers
 
@@ -19,6 +20,8 @@ from avrec.embed.describe.whisper_tokens import Alphabet
 from avrec.embed.source import Source
 
 WINDOW_SECONDS = 30.0
+SHORT_SECONDS, LEAD_SECONDS = 2.0, 0.5
+"""A window shorter than this is led up to by silence: a word alone is missed at the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Whisper:
 
     @torch.inference_mode()
     def transcribe(self, windows: list[Waveform]) -> list[list[Said]]:
-        """What is said in each window, which is at most 30 s long."""
+        """What is said in each window, at most 30 s long."""
         found, size = list[list[Said]](), self.config.batch_size
         for start in range(0, len(windows), size):
             batch = windows[start : start + size]
@@ -62,7 +65,8 @@ class Whisper:
         return found
 
     def _states(self, batch: list[Waveform]) -> torch.Tensor:
-        features = self.features(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        sounds = [np.pad(window, (_lead_samples(window), 0)) for window in batch]
+        features = self.features(sounds, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         encoder = self.model.get_encoder()
         return encoder(features.input_features.to(self.device)).last_hidden_state
 
@@ -118,11 +122,22 @@ class Whisper:
     def _said(self, guess: Guess | None, language: str, window: Waveform) -> list[Said]:
         if guess is None:
             return []
-        seconds = len(window) / SAMPLE_RATE
-        stretches = self.alphabet.stretches(guess.tokens, seconds)
-        said = [Said(a, b, self._text(tokens), language) for a, b, tokens in stretches]
+        seconds, lead = (n / SAMPLE_RATE for n in (len(window), _lead_samples(window)))
+        said = []
+        for start, stop, tokens in self.alphabet.stretches(guess.tokens):
+            first, last = (_within(at - lead, seconds) for at in (start, stop))
+            said.append(Said(first, last, self._text(tokens), language))
         return [one for one in said if one.text]
 
     def _text(self, tokens: list[int]) -> str:
         words = [token for token in tokens if token < self.alphabet.end]
         return self.tokenizer.decode(words, skip_special_tokens=True).strip()
+
+
+def _lead_samples(window: Waveform) -> int:
+    short = len(window) < SHORT_SECONDS * SAMPLE_RATE
+    return round(LEAD_SECONDS * SAMPLE_RATE) if short else 0
+
+
+def _within(at_seconds: float, seconds: float) -> float:
+    return min(max(at_seconds, 0.0), seconds)

@@ -3,6 +3,7 @@
 The rules are those of github.com/openai/whisper (`decoding.py`, `ApplyTimestampRules`).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,19 +80,22 @@ class Alphabet:
             open_pair = last_is_time and not one_before
             logits[begin : times[-1] + (0 if open_pair else 1)] = NEVER
 
-    def stretches(self, tokens: list[int], seconds: float) -> list[tuple[float, float, list[int]]]:
-        """Cut tokens at their times into (start, stop, text tokens), within [0, seconds)."""
+    def stretches(self, tokens: list[int]) -> list[tuple[float, float, list[int]]]:
+        """Cut tokens at their times into (start, stop, text tokens); seconds of the window.
+
+        A text without a time after it stops at infinity.
+        """
         found, text, start = list[tuple[float, float, list[int]]](), list[int](), 0.0
         for token in tokens:
             if token < self.first_time:
                 text.append(token)
                 continue
-            at = min((token - self.first_time) * STEP_SECONDS, seconds)
+            at = (token - self.first_time) * STEP_SECONDS
             if text:
                 found.append((start, at, text))
                 text = []
             start = at
-        return [*found, (start, seconds, text)] if text else found
+        return [*found, (start, math.inf, text)] if text else found
 
 
 def _languages(ids: dict[str, int]) -> dict[str, int]:
