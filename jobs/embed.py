@@ -21,7 +21,7 @@ MADE = ("embed_errors", "content", "embeddings")
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `embeddings`, `embed_errors` and `content`."""
-    models = {one.model: weights.digest(one.model) for one in config.embed.encoders if one.model}
+    models = {model: weights.digest(model) for one in config.embed.encoders for model in one.models}
     told = ["descriptions"] if workspace.has("descriptions") else []
     recipe = workspace.recipe(config.embed, "items", "media", *told, outside=models)
     if all(workspace.has(name, recipe) for name in MADE):

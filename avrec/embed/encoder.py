@@ -24,7 +24,10 @@ PRETRAINED: dict[str, Modality] = {
     "sentence_model": "text",
     "clip_text": "text",
     "clap_text": "text",
+    "conse_sound": "sound",
+    "conse_frames": "frames",
 }
+BRIDGES = ("conse_sound", "conse_frames")
 KINDS = WEIGHTLESS | PRETRAINED
 POLICIES = ("uniform", "keyframes", "scenes")
 SAMPLING = (
@@ -69,11 +72,14 @@ class EncoderConfig:
     """Without weights: picture_moments, sound_moments, word_hashes. With a model: image_model
     (CLIP, SigLIP, MobileNet and others), whisper, spectrogram_classifier, spectrogram_transformer
     (AST), clap, sentence_model; clip_text (also SigLIP) and clap_text, whose texts share a space
-    with the pictures of image_model and the sounds of clap."""
+    with the pictures of image_model and the sounds of clap; conse_sound and conse_frames, the
+    classes of a spectrogram_classifier or an image classifier in the space of a sentence_model."""
     model: str = ""
     """Folder or Hugging Face hub id of the model; empty for an encoder without weights."""
     revision: str = ""
     """Commit of a model on the hub; empty is the latest."""
+    words: str = ""
+    """Folder or hub id of the sentence_model of conse_sound and conse_frames; else empty."""
     batch_size: int = 16
     """Inputs that go through the model at once."""
     device: str = "cpu"
@@ -97,11 +103,7 @@ class EncoderConfig:
     """GPUs of each actor of a named pool; a share of one where several fit."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {sorted(KINDS)}, got {self.kind!r}")
-        if bool(self.model) != (self.kind in PRETRAINED):
-            wants = "needs a model" if self.kind in PRETRAINED else "takes no model"
-            raise ValueError(f"kind {self.kind!r} {wants}, got model {self.model!r}")
+        _check_models(self)
         for name in ("batch_size", "num_actors"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -118,6 +120,11 @@ class EncoderConfig:
     def modality(self) -> Modality:
         """What the encoder takes in."""
         return KINDS[self.kind]
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that it loads."""
+        return tuple(one for one in (self.model, self.words) if one)
 
     @property
     def room(self) -> tuple[int, float, float]:
@@ -168,6 +175,16 @@ class EmbedConfig:
         for encoder in self.encoders:
             if rooms.setdefault(encoder.pool, encoder.room) != encoder.room:
                 raise ValueError(f"encoders of pool {encoder.pool!r} must agree on its actors")
+
+
+def _check_models(config: EncoderConfig) -> None:
+    if config.kind not in KINDS:
+        raise ValueError(f"kind must be one of {sorted(KINDS)}, got {config.kind!r}")
+    for name, needing in (("model", PRETRAINED), ("words", BRIDGES)):
+        given = getattr(config, name)
+        if bool(given) != (config.kind in needing):
+            wants = f"takes no {name}" if given else f"needs {name}, a folder or hub id"
+            raise ValueError(f"kind {config.kind!r} {wants}, got {given!r}")
 
 
 def _check_speed(config: EncoderConfig) -> None:

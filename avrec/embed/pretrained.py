@@ -6,6 +6,7 @@ from typing import Any
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 
+from avrec.embed.conse import ConseFrames, ConseSound
 from avrec.embed.encoder import Encoder, EncoderConfig
 from avrec.embed.image_models import ImageModel
 from avrec.embed.runners import Speed
@@ -29,6 +30,10 @@ MAKERS: dict[str, Callable[[Source], Encoder[Any]]] = {
     "clip_text": clip_text,
     "clap_text": clap_text,
 }
+BRIDGES: dict[str, Callable[[Source, Encoder[str]], Encoder[Any]]] = {
+    "conse_sound": ConseSound,
+    "conse_frames": ConseFrames,
+}
 UNLOADABLE = (OSError, ValueError, KeyError, RuntimeError, StrictDataclassError)
 """What transformers raises over a folder that is not what it should be."""
 
@@ -43,6 +48,9 @@ def load(config: EncoderConfig) -> Encoder[Any]:
     speed = Speed(backend=config.backend, precision=config.precision, compile=config.compile)
     source = Source(config.model, config.revision, config.batch_size, config.device, speed)
     try:
+        if config.kind in BRIDGES:
+            words = sentence_model(Source(config.words, "", config.batch_size, config.device))
+            return BRIDGES[config.kind](source, words)
         return MAKERS[config.kind](source)
     except UNLOADABLE as error:
         lines = str(error).strip().splitlines() or [repr(error)]

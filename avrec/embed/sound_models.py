@@ -146,6 +146,8 @@ class SpectrogramClassifier:
         self.batches, self.device = Batches(source.batch_size), source.device
         self.config, self.head = model.config, model.classifier
         self.dim = self.head.in_features
+        names = self.config.id2label
+        self.labels = [names[row] for row in range(len(names))]
         self.frontend = source.json(FRONTEND)
         if self.frontend.get("sample_rate") != SAMPLE_RATE:
             raise InputError(f"{source.model} needs a {FRONTEND} of sample_rate {SAMPLE_RATE}")
@@ -163,9 +165,11 @@ class SpectrogramClassifier:
         return vectors
 
     @torch.inference_mode()
-    def probabilities(self, vectors: Vectors) -> Array:
-        """Probability of each class of the model, from vectors that `encode` gave."""
-        return torch.sigmoid(self.head(torch.from_numpy(vectors).to(self.device))).cpu().numpy()
+    def probabilities(self, waveform: Waveform) -> Array:
+        """Probability of each class in each patch, shape (num_patches, num_classes)."""
+        patches = list(self._patches(waveform))
+        vectors = torch.from_numpy(self.batches.vectors(patches, self._some, self.dim, len))
+        return torch.sigmoid(self.head(vectors.to(self.device))).cpu().numpy()
 
     def _some(self, patches: list[Array]) -> Vectors:
         return self.run(torch.from_numpy(np.stack(patches))[:, None])

@@ -86,6 +86,15 @@ def spectrogram_classifier(folder):
     return _saved(model, folder, yamnet_frontend=frontend)
 
 
+def image_classifier(folder):
+    config = transformers.MobileNetV2Config(
+        depth_multiplier=0.25, min_depth=8, num_labels=3, image_size=32, initializer_range=0.5
+    )
+    preparation = {"size": {"height": 32, "width": 32}}
+    model = transformers.MobileNetV2ForImageClassification(config)
+    return _saved(model, folder, preprocessor_config=preparation)
+
+
 def bert(folder):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "song", "film"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,6 +135,15 @@ def siglip_text(folder):
     text |= {"eos_token_id": 6, "bos_token_id": 1, "pad_token_id": 0}
     config = transformers.SiglipTextConfig(**text)
     return _with_words(folder, transformers.SiglipTextModel(config))
+
+
+def siglip_whole(folder):
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    text = sizes | {"num_attention_heads": 2, "vocab_size": 7, "max_position_embeddings": 12}
+    text |= {"eos_token_id": 6, "bos_token_id": 1, "pad_token_id": 0}
+    vision = sizes | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+    config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+    return _with_words(folder, transformers.SiglipModel(config))
 
 
 def clap_text(folder):

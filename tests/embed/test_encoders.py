@@ -21,6 +21,10 @@ REAL = {
     "whisper-tiny.en": "whisper",
     "yamnet": "spectrogram_classifier",
 }
+BRIDGES = {
+    "random conse_sound": models.spectrogram_classifier,
+    "random conse_frames": models.image_classifier,
+}
 _loaded = {}
 
 
@@ -37,6 +41,7 @@ def inputs_of(modality):
     params=[
         *WEIGHTLESS,
         *TINY,
+        *BRIDGES,
         *(pytest.param(name, marks=pytest.mark.slow) for name in (*REAL, "MiniLM")),
     ]
 )
@@ -53,6 +58,11 @@ def encoder(request, shared, tmp_path_factory):
             kind = models.KIND_OF[TINY[name]]
             _loaded[name] = load_encoder(EncoderConfig(kind=kind, model=str(folder)))
         return _loaded[name]
+    elif name in BRIDGES:
+        made = tmp_path_factory.mktemp("bridge")
+        model = str(models.make(BRIDGES[name], made / "classes"))
+        words = str(models.make(models.bert, made / "words"))
+        config = EncoderConfig(kind=name.split()[1], model=model, words=words)
     else:
         config = EncoderConfig(kind=name)
     if name not in _loaded:
@@ -161,7 +171,7 @@ def test_yamnet_knows_the_sounds(shared):
     }
     for name, label in expected.items():
         waveform = decode(shared(f"media/{name}"), Plan(max_seconds=10)).waveform
-        probabilities = encoder.probabilities(encoder.encode([waveform]))[0]
+        probabilities = encoder.probabilities(waveform).mean(axis=0)
         best = [encoder.config.id2label[i] for i in np.argsort(-probabilities)[:3]]
         assert label in best, (name, best)
 
@@ -197,8 +207,10 @@ BERT = {"kind": "sentence_model", "model": "bert"}
     ("fields", "words"),
     [
         ({"kind": "magic"}, "kind must be one of"),
-        ({"kind": "clap"}, "needs a model"),
+        ({"kind": "clap"}, "needs model"),
         ({"kind": "word_hashes", "model": "x"}, "takes no model"),
+        ({"kind": "conse_sound", "model": "x"}, "needs words"),
+        ({"kind": "clap", "model": "x", "words": "y"}, "takes no words"),
         ({"kind": "word_hashes", "batch_size": 0}, "batch_size"),
         ({"kind": "word_hashes", "precision": "bf16"}, "has no weights"),
         (BERT | {"backend": "numpy"}, "backend must be one of"),

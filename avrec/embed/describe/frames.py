@@ -6,13 +6,13 @@ import pyarrow as pa
 import transformers
 
 from avrec.arrays import Array, Frame
-from avrec.embed.describe.classifier import FrameClassifier
+from avrec.embed.conse import Bridge
 from avrec.embed.describe.config import FramesConfig, settings_digest
-from avrec.embed.describe.conse import Bridge
 from avrec.embed.describe.describer import Seen, rows
 from avrec.embed.describe.tags import best, times
 from avrec.embed.describe.zero_shot import TwoTowers
 from avrec.embed.encoder import EncoderConfig, load_encoder
+from avrec.embed.frame_classifiers import FrameClassifier
 from avrec.embed.source import Source
 from avrec.schema import SEGMENT_LABELS
 

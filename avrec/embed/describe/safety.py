@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.embed.describe.classifier import FrameClassifier
 from avrec.embed.describe.config import SafetyConfig, settings_digest
 from avrec.embed.describe.describer import Seen, rows
 from avrec.embed.describe.tags import times
+from avrec.embed.frame_classifiers import FrameClassifier
 from avrec.embed.source import Source
 from avrec.schema import SEGMENT_LABELS, conform
 

@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.arrays import Array, Waveform
-from avrec.embed.audio import SAMPLE_RATE
 from avrec.embed.describe.config import SoundsConfig, settings_digest
 from avrec.embed.describe.describer import Seen, rows
 from avrec.embed.describe.music import is_music
@@ -15,14 +14,12 @@ from avrec.embed.sound_models import SpectrogramClassifier
 from avrec.embed.source import Source
 from avrec.schema import SEGMENT_LABELS
 
-MOMENT_SAMPLES = SAMPLE_RATE
-
 
 class Sounds:
     """The likeliest classes of a classifier of log-mel patches in each segment.
 
-    An event's score is its probability in the second in which it is likeliest, for events are
-    short; that of a kind of music is the mean over the segment's seconds.
+    An event's score is its probability in the patch in which it is likeliest, for events are
+    short; that of a kind of music is the mean over the segment's patches.
     """
 
     schema = SEGMENT_LABELS
@@ -32,8 +29,7 @@ class Sounds:
         self.config, self.model = config, SpectrogramClassifier(source)
         self.name = self.model.name
         self.revision = f"{self.model.revision}.{settings_digest(config)}"
-        names = self.model.config.id2label
-        self.labels = [names[row] for row in range(len(names))]
+        self.labels = self.model.labels
         self.music = np.array(is_music(self.labels))
 
     def describe(self, clip: Seen) -> pa.Table:
@@ -55,6 +51,5 @@ class Sounds:
 
     def scores(self, waveform: Waveform) -> Array:
         """Score of each class over a stretch of sound, shape (num_classes,)."""
-        count = max(1, round(len(waveform) / MOMENT_SAMPLES))
-        chances = self.model.probabilities(self.model.encode(np.array_split(waveform, count)))
+        chances = self.model.probabilities(waveform)
         return np.where(self.music, chances.mean(axis=0), chances.max(axis=0))
