@@ -15,6 +15,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -109,6 +110,14 @@ class Ledger:
         """Contents that need no more work: they have a result, or a failure that will not pass."""
         keys = self._keys()
         return set(keys.filter(pc.invert(_in(keys["outcome"], RETRIED)))["sha256"].to_pylist())
+
+    def tried(self) -> set[str]:
+        """Contents with a result or any failure."""
+        return set(self._keys()["sha256"].to_pylist())
+
+    def outcomes(self) -> pa.Table:
+        """One row a content, sorted: `sha256` and `outcome`, ROW, EMPTY or a kind of failure."""
+        return self._keys().select(["sha256", "outcome"])
 
     def tables(self) -> Iterator[pa.Table]:
         """Give the rows of every content once, part by part: `sha256` and the columns of `schema`.
@@ -214,7 +223,8 @@ class Ledger:
         return pa.concat_tables(read)
 
     def _remove(self, name: str) -> int:
-        self.root.filesystem.delete_file((self.home / name).path)
+        with suppress(FileNotFoundError):  # another run was faster
+            self.root.filesystem.delete_file((self.home / name).path)
         return 1
 
 

@@ -59,10 +59,34 @@ EMBEDDINGS = _schema(
 )
 """One row per item x encoder (name@revision) x segment; vectors are as the encoder gives them."""
 
-EMBED_ERRORS = _schema(
-    {"item_id": pa.string(), "uri": pa.string(), "error": pa.string()}, {"sha256": pa.string()}
+QUARANTINE = _schema(
+    {
+        "item_id": pa.string(),
+        "uri": pa.string(),
+        "stage": pa.string(),
+        "kind": pa.string(),
+        "message": pa.string(),
+    },
+    {"sha256": pa.string()},
 )
-"""One row per file that gave no vector, with `kind: message`."""
+"""One row per item x thing that could not be done with its file.
+
+`stage` is `probe`, `decode`, `encode` or an encoder's name@revision; `kind` is that of MediaError.
+"""
+
+THUMBNAILS = _schema({"item_id": pa.string(), "image": pa.binary()}, {})
+"""One row per item with media: a small JPEG."""
+
+FINGERPRINTS = _schema(
+    {
+        "item_id": pa.string(),
+        "frames": pa.list_(pa.uint64()),
+        "frame_seconds": pa.list_(pa.float64()),
+        "sound": pa.list_(pa.uint32()),
+    },
+    {},
+)
+"""One row per item with media: what it looks and sounds like, by `avrec.media.fingerprint`."""
 
 TRANSCRIPTS = _schema(
     {

@@ -7,40 +7,48 @@ import logging
 from collections import Counter
 
 from avrec.config import RunConfig
-from avrec.distributed.embed import embed_all
+from avrec.distributed import embed
+from avrec.distributed.extract import extract, log_end
 from avrec.distributed.session import run_job
-from avrec.embed import pool, weights
+from avrec.embed import pool
 from avrec.log import pairs
-from avrec.schema import DESCRIPTIONS, EMBED_ERRORS, EMBEDDINGS, ITEMS, MEDIA
+from avrec.schema import DESCRIPTIONS, ITEMS, MEDIA, QUARANTINE
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
 logger = logging.getLogger("avrec.jobs.embed")
-MADE = ("embed_errors", "content", "embeddings")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
-    """Write `embeddings`, `embed_errors` and `content`."""
-    models = {model: weights.digest(model) for one in config.embed.encoders for model in one.models}
+    """Compute what the ledger lacks; write `embeddings`, `content`, `quarantine` and others."""
+    items = workspace.read_table("items", ITEMS)
     told = ["descriptions"] if workspace.has("descriptions") else []
-    recipe = workspace.recipe(config.embed, "items", "media", *told, outside=models)
-    if all(workspace.has(name, recipe) for name in MADE):
+    words = workspace.read_table("descriptions", DESCRIPTIONS) if told else None
+    contents = embed.owned(items, workspace.read_table("media", MEDIA), words)
+    how = embed.extraction(config.embed, config.media.limits, workspace.root)
+    report = extract(contents.contents, how)
+    log_end(report)
+    if report.stages:
+        with workspace.create("embed_stats", workspace.recipe(config.embed)) as draft:
+            draft.add_json("stats.json", report.to_json())
+    outside = {"ledger": embed.fingerprint(contents, how)}
+    recipe = workspace.recipe(config.embed, "items", "media", *told, outside=outside)
+    per_item = [name for name in embed.PER_ITEM if getattr(config.embed, name)]
+    if all(workspace.has(n, recipe) for n in ("quarantine", *per_item, "content", "embeddings")):
         logger.info("up to date")
         return
-    items = workspace.read_table("items", ITEMS)
-    media = workspace.read_table("media", MEDIA)
-    descriptions = workspace.read_table("descriptions", DESCRIPTIONS) if told else None
+    refused = embed.quarantine(contents, how)
+    workspace.write_table("quarantine", refused, QUARANTINE, recipe)
+    for name in per_item:
+        with workspace.create(name, recipe) as draft:
+            embed.write_per_item(contents, how, embed.PER_ITEM[name], draft)
+    pooling = pool.Pooling(Vocabulary.of(items["item_id"]))
     with workspace.create("embeddings", recipe) as draft:
-        errors = embed_all(items, media, config.embed, config.media.limits, draft, descriptions)
-    workspace.write_table("embed_errors", errors, EMBED_ERRORS, recipe)
-    vectors = workspace.read_table("embeddings", EMBEDDINGS)
+        embed.write_embeddings(contents, how, refused, draft, pooling)
     with workspace.create("content", recipe) as draft:
-        pool.save(pool.pool(vectors, Vocabulary.of(items["item_id"])), draft)
-    kinds = Counter(error.partition(":")[0] for error in errors["error"].to_pylist())
-    embedded = len(vectors["item_id"].unique())
-    logger.info("embedded %s", pairs(items=embedded, vectors=len(vectors), errors=len(errors)))
-    for kind, count in kinds.most_common():
-        logger.warning("not embedded %s", pairs(kind=kind, files=count))
+        pool.save(pooling.content(), draft)
+    for kind, count in Counter(refused["kind"].to_pylist()).most_common():
+        logger.warning("not embedded %s", pairs(kind=kind, rows=count))
 
 
 if __name__ == "__main__":

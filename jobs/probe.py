@@ -29,7 +29,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     known = None
     if config.media.items:
         known = catalogue.read_items(config.media.items, config.media.columns)
-    joined = catalogue.merge(known, probe_all(listing.files, config.media))
+    joined = catalogue.merge(known, probe_all(listing.files, config.media, workspace.root))
     workspace.write_table("media", joined.media, MEDIA, recipe)
     workspace.write_table("items", joined.items, ITEMS, recipe)
     errors = len(joined.media) - joined.media["error"].null_count

@@ -1,114 +1,48 @@
-"""Embed a catalogue with a pool of actors, each with every encoder and a decoding child.
+"""From a catalogue and its files to tables of vectors, pictures and what went wrong.
 
-Within an actor the child decodes the next file while the encoders are at work on those before.
-Frames and waveforms never leave the actor: vectors go to the workspace as parts of the table, and
-only the names of the parts and the rows of the errors come back.
+What is computed is kept by content in the ledger; the tables of items are put together from there,
+part by part, so that neither their length nor a kill on the way matters.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import ray.data
-from ray.data import ActorPoolStrategy
+import pyarrow.compute as pc
 
-from avrec.arrays import Vectors
-from avrec.distributed.probe import sliced
-from avrec.embed.encoder import SAMPLING, EmbedConfig, Encoder, key, load_encoder
+from avrec.distributed.extract import CONTENTS, Extraction, Pool, quarantined
+from avrec.distributed.producers import TEXT, Planned, embedding_producers
+from avrec.embed.encoder import SAMPLING, EmbedConfig
+from avrec.embed.pool import Pooling
 from avrec.embed.text import texts
-from avrec.errors import MediaError
-from avrec.media.decode import Clip
-from avrec.media.fetch import local_copy
 from avrec.media.limits import Limits
-from avrec.media.sampling import Plan, Span
-from avrec.media.sandbox import Sandbox
-from avrec.schema import EMBED_ERRORS, EMBEDDINGS
-from avrec.store import Draft, Part, Place
+from avrec.media.sampling import Plan
+from avrec.schema import EMBEDDINGS, FINGERPRINTS, QUARANTINE, THUMBNAILS, conform
+from avrec.store import Draft, Place
 
-SEGMENTS_AT_ONCE = 32
-WHOLE = Span(0.0, 0.0)
-"""Span of what an item's text says."""
-
-
-class _Seen(NamedTuple):
-    """An input of one encoder: which item's, and which stretch of it."""
-
-    item_id: str
-    span: Span
-    value: Any
+OWNERS = pa.schema([pa.field(name, pa.string()) for name in ("item_id", "uri", "sha256")])
+"""One row per item x content: whose file, or whose text, it is."""
+FILE_STAGES = ("probe", "decode")
+"""Where a file is found to be of no use."""
 
 
-class _Embedder:
-    def __init__(self, config: EmbedConfig, limits: Limits, place: Place) -> None:
-        self.config, self.limits, self.place = config, limits, place
-        self.encoders = [load_encoder(one) for one in config.encoders]
-        self.sandbox = Sandbox(limits)
-        self.ahead = ThreadPoolExecutor(1)
-        self.plan = plan(config)
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Whose the contents are: OWNERS of the files and of the texts, and what was refused.
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Embed a block of items and write its part; gives a row a part and a row an error."""
-        rows = batch.to_pylist()
-        errors = {row["item_id"]: row["error"] for row in rows if row["error"]}
-        clips = [row for row in rows if row["uri"] and not row["error"]]
-        tables = list(self._embed_clips(clips, errors))
-        kept = [row for row in rows if row["item_id"] not in errors]
-        tables += self._encode("text", [_Seen(r["item_id"], WHOLE, r["text"]) for r in kept])
-        vectors = pa.concat_tables([EMBEDDINGS.empty_table(), *tables]).sort_by(
-            [("item_id", "ascending"), ("encoder", "ascending"), ("start_seconds", "ascending")]
-        )
-        part = self.place.write_table(f"part-{rows[0]['part']:06d}.parquet", vectors)
-        failed = [row | {"error": errors[row["item_id"]]} for row in rows if row not in kept]
-        return pa.Table.from_pylist([part._asdict(), *failed], schema=_ANSWER)
+    `refused` has the rows of QUARANTINE that are known before anything is decoded.
+    """
 
-    def _embed_clips(
-        self, rows: list[Mapping[str, Any]], errors: dict[str, str]
-    ) -> Iterator[pa.Table]:
-        """Encode clips some segments at a time; what cannot be decoded goes to `errors`."""
-        waiting: list[tuple[str, Clip, Span]] = []
-        for row, clip in zip(rows, self._decoded(rows), strict=True):
-            if isinstance(clip, MediaError):
-                errors[row["item_id"]] = str(clip)
-                continue
-            waiting += [(row["item_id"], clip, span) for span in clip.spans]
-            if len(waiting) >= SEGMENTS_AT_ONCE:
-                yield from self._encode_segments(waiting)
-                waiting = []
-        yield from self._encode_segments(waiting)
+    files: pa.Table
+    texts: pa.Table
+    contents: pa.Table
+    refused: pa.Table
 
-    def _decoded(self, rows: Iterable[Mapping[str, Any]]) -> Iterator[Clip | MediaError]:
-        """Decode files in order, one ahead of the reader."""
-        coming = None
-        for row in rows:
-            following = self.ahead.submit(self._decode, row["uri"])
-            if coming is not None:
-                yield coming.result()
-            coming = following
-        if coming is not None:
-            yield coming.result()
-
-    def _decode(self, uri: str) -> Clip | MediaError:
-        try:
-            with local_copy(uri, self.limits) as path:
-                return self.sandbox.decode(path, self.plan)
-        except MediaError as error:
-            return error
-
-    def _encode_segments(self, segments: list[tuple[str, Clip, Span]]) -> list[pa.Table]:
-        pictures = [_Seen(item_id, span, clip.frames_in(span)) for item_id, clip, span in segments]
-        sounds = [_Seen(item_id, span, clip.sound_in(span)) for item_id, clip, span in segments]
-        return self._encode("frames", pictures) + self._encode("sound", sounds)
-
-    def _encode(self, modality: str, inputs: list[_Seen]) -> list[pa.Table]:
-        inputs = [seen for seen in inputs if len(seen.value)]
-        mine = [encoder for encoder in self.encoders if encoder.modality == modality]
-        return [
-            _table(inputs, encoder, encoder.encode([seen.value for seen in inputs]))
-            for encoder in mine
-            if inputs
-        ]
+    def of(self, planned: Planned) -> pa.Table:
+        """OWNERS of what a producer looks at."""
+        return self.texts if planned.plan_key == TEXT else self.files
 
 
 def plan(config: EmbedConfig) -> Plan:
@@ -117,71 +51,147 @@ def plan(config: EmbedConfig) -> Plan:
     return Plan(**sampling)
 
 
-_ANSWER = pa.schema(
-    [pa.field(name, pa.string()) for name in ("name", "sha256")]
-    + [pa.field(name, pa.int64()) for name in ("size_bytes", "num_rows")]
-    + [pa.field(name, pa.string()) for name in ("item_id", "uri", "error")]
-)
+def extraction(config: EmbedConfig, limits: Limits, root: Place) -> Extraction:
+    """How a catalogue is embedded."""
+    here = {"": Pool(config.num_actors, config.num_cpus, config.num_gpus)}
+    return Extraction(
+        root=root,
+        plan=plan(config),
+        limits=limits,
+        producers=embedding_producers(config, plan(config)),
+        pools=here | {one.pool: Pool(*one.room) for one in config.encoders if one.pool},
+        num_decoders=config.num_decoders,
+        files_per_block=config.files_per_batch,
+    )
 
 
-def embed_all(
-    items: pa.Table,
-    media: pa.Table,
-    config: EmbedConfig,
-    limits: Limits,
-    draft: Draft,
-    descriptions: pa.Table | None = None,
-) -> pa.Table:
-    """Write EMBEDDINGS of every item as parts of `draft`, and return EMBED_ERRORS.
+def owned(items: pa.Table, media: pa.Table, descriptions: pa.Table | None = None) -> Owned:
+    """Find the contents of a catalogue: files that could be probed, and texts of the items.
 
     Args:
-        items: ITEMS; every item with words gets the vectors of the text encoders.
-        media: MEDIA; every segment of a file gets those of the others. An item whose file cannot
-            be read gets none, but a row among the errors.
-        config: the encoders, and how many actors.
-        limits: what one file may cost.
-        draft: a version of `embeddings` being written.
+        items: ITEMS; an item whose file is refused has no text either, for it cannot be played.
+        media: MEDIA.
         descriptions: DESCRIPTIONS, whose words join those of the items.
     """
-    draft.set_schema(EMBEDDINGS)
-    words = texts(items, descriptions)
-    rows = _rows(items, words, media, config.files_per_batch)
-    blocks = sliced(rows, config.files_per_batch)
-    answers = ray.data.from_blocks(blocks).map_batches(
-        _Embedder,
-        fn_constructor_args=(config, limits, draft.place),
-        batch_format="pyarrow",
-        batch_size=None,
-        compute=ActorPoolStrategy(size=min(config.num_actors, len(blocks))),
-        num_cpus=config.num_cpus,
-        num_gpus=config.num_gpus,
+    readable = media.filter(pc.and_(pc.is_null(media["error"]), pc.is_valid(media["sha256"])))
+    refused = media.filter(pc.is_valid(media["error"]))
+    files = readable.select(OWNERS.names).cast(OWNERS)
+    said = _said(items, texts(items, descriptions))
+    of_refused = pc.is_in(said["item_id"], value_set=refused["item_id"].combine_chunks())
+    said = said.filter(pc.invert(of_refused))
+    return Owned(
+        files=files,
+        texts=said.select(OWNERS.names),
+        contents=pa.concat_tables([_contents(files), _contents(said)]),
+        refused=_refused(refused),
     )
-    failed = []
-    for row in answers.iter_rows():
-        if row["error"] is None:
-            draft.add(Part(**{field: row[field] for field in Part._fields}))
-        else:
-            failed.append({name: row[name] for name in ("item_id", "uri", "error", "sha256")})
-    return pa.Table.from_pylist(failed, schema=EMBED_ERRORS).sort_by("item_id")
 
 
-def _rows(items: pa.Table, said: list[str], media: pa.Table, rows_per_part: int) -> pa.Table:
-    """One row an item: its text, and its file where it has one."""
-    words = pa.table({"item_id": items["item_id"], "text": pa.array(said, pa.string())})
-    files = media.select(["item_id", "uri", "sha256", "error"])
-    joined = words.join(files, "item_id", join_type="left outer").sort_by("item_id")
-    return joined.append_column("part", pa.array(np.arange(len(joined)) // rows_per_part))
+def fingerprint(of: Owned, how: Extraction) -> str:
+    """Digest of what the ledger says of the contents, which the tables are made from."""
+    total = hashlib.sha256()
+    for planned in how.producers:
+        outcomes = planned.ledger(how.root).outcomes()
+        mine = pc.is_in(outcomes["sha256"], value_set=of.contents["sha256"].combine_chunks())
+        told = outcomes.filter(mine).to_pylist()
+        total.update(repr((planned.key, planned.plan_key, told)).encode())
+    return total.hexdigest()[:16]
 
 
-def _table(inputs: list[_Seen], encoder: Encoder[Any], vectors: Vectors) -> pa.Table:
-    told = np.flatnonzero(vectors.any(axis=1))
-    lists = pa.array(list(vectors[told]), pa.list_(pa.float32()))
-    kept = [inputs[row] for row in told]
-    columns = [
-        pa.array([seen.item_id for seen in kept], pa.string()),
-        pa.array([key(encoder)] * len(kept), pa.string()),
-        pa.array([seen.span.start_seconds for seen in kept], pa.float64()),
-        pa.array([seen.span.stop_seconds for seen in kept], pa.float64()),
-        lists,
-    ]
-    return pa.table(columns, schema=EMBEDDINGS)
+def quarantine(of: Owned, how: Extraction) -> pa.Table:
+    """QUARANTINE: a row for every item x failure, sorted."""
+    owners = pa.concat_tables([of.files, of.texts])
+    failed = [failures.join(owners, "sha256", join_type="inner") for failures in quarantined(how)]
+    rows = [conform(one, QUARANTINE) for one in failed]
+    every = pa.concat_tables([QUARANTINE.empty_table(), of.refused, *rows])
+    keys = QUARANTINE.names
+    once = every.group_by(keys, use_threads=False).aggregate([]).select(keys).cast(QUARANTINE)
+    return once.sort_by([(name, "ascending") for name in ("item_id", "stage", "kind", "message")])
+
+
+def write_embeddings(
+    of: Owned, how: Extraction, refused: pa.Table, draft: Draft, pooling: Pooling
+) -> int:
+    """Write EMBEDDINGS as parts of `draft`, and add them to `pooling`; gives their number.
+
+    Args:
+        of: whose the contents are.
+        how: the encoders.
+        refused: QUARANTINE; items whose file is of no use are left out.
+        draft: a version of `embeddings` being written.
+        pooling: where the vectors are added up.
+    """
+    draft.set_schema(EMBEDDINGS)
+    unplayable = refused.filter(pc.is_in(refused["stage"], value_set=pa.array(FILE_STAGES)))
+    bad = unplayable["item_id"].combine_chunks()
+    number = 0
+    for planned in _encoders(how):
+        for part in _of_items(of, how, planned):
+            rows = part.filter(pc.invert(pc.is_in(part["item_id"], value_set=bad)))
+            named = conform(
+                rows.append_column("encoder", pa.array([planned.key] * len(rows), pa.string())),
+                EMBEDDINGS,
+            )
+            draft.add_table(f"part-{number:06d}.parquet", named, EMBEDDINGS)
+            pooling.add(named)
+            number += 1
+    return number
+
+
+def write_per_item(of: Owned, how: Extraction, schema: pa.Schema, draft: Draft) -> None:
+    """Write THUMBNAILS or FINGERPRINTS as parts of `draft`."""
+    draft.set_schema(schema)
+    columns = [field.name for field in schema if field.name != "item_id"]
+    mine = [planned for planned in how.producers if planned.schema.names == columns]
+    for planned in mine:
+        for number, part in enumerate(_of_items(of, how, planned)):
+            draft.add_table(f"part-{number:06d}.parquet", conform(part, schema), schema)
+
+
+PER_ITEM = {"thumbnails": THUMBNAILS, "fingerprints": FINGERPRINTS}
+"""Tables of one row an item, by the name of their artifact and of their switch."""
+
+
+def _encoders(how: Extraction) -> list[Planned]:
+    return [planned for planned in how.producers if "vector" in planned.schema.names]
+
+
+def _of_items(of: Owned, how: Extraction, planned: Planned) -> Iterator[pa.Table]:
+    """Rows of contents as rows of the items that have them, part by part."""
+    owners = of.of(planned).select(["item_id", "sha256"])
+    for part in planned.ledger(how.root).tables():
+        numbered = part.append_column("row", pa.array(np.arange(len(part))))
+        keys = numbered.select(["sha256", "row"]).join(owners, "sha256", join_type="inner")
+        ordered = keys.sort_by([("item_id", "ascending"), ("row", "ascending")])
+        if len(ordered):
+            yield part.take(ordered["row"]).append_column("item_id", ordered["item_id"])
+
+
+def _said(items: pa.Table, words: Sequence[str]) -> pa.Table:
+    """OWNERS of the texts, and the texts."""
+    keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest() for text in words]
+    ids, strings = items["item_id"].combine_chunks(), pa.string()
+    uris = items["uri"].combine_chunks()
+    columns = [ids, uris, pa.array(keys, strings), pa.array(words, strings)]
+    said = pa.table(columns, names=[*OWNERS.names, "text"])
+    return said.filter(pc.greater(pc.binary_length(said["text"]), 0))
+
+
+def _contents(owners: pa.Table) -> pa.Table:
+    """CONTENTS: the first owner's file, or the text."""
+    kept = "text" if "text" in owners.column_names else "uri"
+    first = owners.group_by("sha256", use_threads=False).aggregate([(kept, "first")])
+    return conform(first.rename_columns(["sha256", kept]), CONTENTS)
+
+
+def _refused(media: pa.Table) -> pa.Table:
+    told = [error.partition(": ") for error in media["error"].to_pylist()]
+    columns = {
+        "item_id": media["item_id"],
+        "uri": media["uri"],
+        "stage": pa.array(["probe"] * len(told), pa.string()),
+        "kind": pa.array([kind for kind, _, _ in told], pa.string()),
+        "message": pa.array([message for _, _, message in told], pa.string()),
+        "sha256": media["sha256"],
+    }
+    return conform(pa.table(columns), QUARANTINE)

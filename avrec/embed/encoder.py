@@ -156,19 +156,25 @@ class EmbedConfig:
     cut_threshold: float = 0.1
     """Least change from a frame to the next, from 0 to 1, that may be a cut; for `scenes`."""
     num_actors: int = 2
-    """Ray actors; each loads every encoder and has a decoding child of its own."""
+    """Ray actors that decode, each with every encoder that has no pool of its own."""
+    num_decoders: int = 1
+    """Decoding children of each actor, which decode side by side; several feed a GPU."""
     num_cpus: float = 1.0
     """CPUs of each actor."""
     num_gpus: float = 0.0
     """GPUs of each actor."""
     files_per_batch: int = 16
     """Files whose vectors are written as one part."""
+    fingerprints: bool = True
+    """Whether fingerprints of frames and sound are taken, by which near-duplicates are found."""
+    thumbnails: bool = True
+    """Whether a small picture of each clip is kept."""
 
     def __post_init__(self) -> None:
         if not self.encoders:
             raise ValueError("encoders must not be empty")
         _check_sampling(self)
-        for name in ("num_actors", "files_per_batch"):
+        for name in ("num_actors", "num_decoders", "files_per_batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         rooms: dict[str, tuple[int, float, float]] = {}
@@ -229,3 +235,16 @@ def load_encoder(config: EncoderConfig) -> Encoder[Any]:
 def key(encoder: Encoder[Any]) -> str:
     """Name under which an encoder's vectors are kept."""
     return f"{encoder.name}@{encoder.revision}"
+
+
+def key_of(config: EncoderConfig) -> str:
+    """Name under which the vectors of an encoder are kept, without loading its weights.
+
+    Raises:
+        InputError: its model is absent.
+    """
+    if config.kind in WEIGHTLESS:
+        return key(load_encoder(config))
+    from avrec.embed import pretrained  # noqa: PLC0415 -- torch and transformers take seconds
+
+    return pretrained.key_of(config)

@@ -1,3 +1,6 @@
+import hashlib
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,8 +11,8 @@ from avrec.distributed.probe import probe_all
 from avrec.embed import pool
 from avrec.embed.encoder import EmbedConfig
 from avrec.media.files import MediaConfig, expand
-from avrec.schema import EMBED_ERRORS, EMBEDDINGS, ITEMS, MEDIA
-from avrec.store import Workspace
+from avrec.schema import EMBEDDINGS, FINGERPRINTS, ITEMS, MEDIA, QUARANTINE, THUMBNAILS
+from avrec.store import Workspace, place
 from avrec.vocab import Vocabulary
 from jobs import embed, probe
 from tests.media.clips import tone, write_clip, write_sound
@@ -41,14 +44,18 @@ def test_every_file_ends_as_a_vector_or_an_error(local_ray, folder, tmp_path):
     config, workspace = run_both(folder, tmp_path, num_actors=1)
     items = workspace.read_table("items", ITEMS)
     vectors = workspace.read_table("embeddings", EMBEDDINGS)
-    errors = workspace.read_table("embed_errors", EMBED_ERRORS)
-    assert errors["item_id"].to_pylist() == ["page.mp4"]
-    assert errors["error"][0].as_py().startswith("not_media: ")
+    (refused,) = workspace.read_table("quarantine", QUARANTINE).to_pylist()
+    page = (folder / "page.mp4").read_bytes()
+    assert (refused["item_id"], refused["stage"]) == ("page.mp4", "probe")
+    assert refused["kind"] == "not_media"
+    assert refused["sha256"] == hashlib.sha256(page).hexdigest()
     assert set(vectors["item_id"].to_pylist()) == set(items["item_id"].to_pylist()) - {"page.mp4"}
     segments = pa.compute.sum(pa.compute.equal(vectors["encoder"], "picture_moments@1")).as_py()
     assert segments == 1 + 2 + 3
     content = pool.load(workspace.open("content"), Vocabulary.of(items["item_id"]))
     assert content.joined().any(axis=1).sum() == 5
+    for name, schema in (("thumbnails", THUMBNAILS), ("fingerprints", FINGERPRINTS)):
+        assert len(workspace.read_table(name, schema)) == 5
     version = workspace.open("embeddings").version
     probe.run(config, workspace)
     embed.run(config, workspace)
@@ -82,10 +89,21 @@ def test_words_of_items_without_media_are_embedded(local_ray, tmp_path):
 
 def test_a_changed_file_is_probed_again(local_ray, tmp_path):
     write_sound(tmp_path / "a.wav", tone(1))
-    config = MediaConfig(inputs=(str(tmp_path),))
-    first = merge(None, probe_all(expand(config.inputs).files, config)).media
+    config, root = MediaConfig(inputs=(str(tmp_path),)), place(str(tmp_path / "workspace"))
+    first = merge(None, probe_all(expand(config.inputs).files, config, root)).media
     write_sound(tmp_path / "a.wav", tone(2))
-    second = merge(None, probe_all(expand(config.inputs).files, config)).media
+    second = merge(None, probe_all(expand(config.inputs).files, config, root)).media
     durations = [table["duration_seconds"][0].as_py() for table in (first, second)]
     assert durations == [pytest.approx(1), pytest.approx(2)]
     assert first["sha256"] != second["sha256"]
+
+
+def test_what_was_probed_is_not_probed_again(local_ray, tmp_path):
+    write_sound(tmp_path / "a.wav", tone(1))
+    (tmp_path / "b.mp4").write_bytes(b"<html>")
+    config, root = MediaConfig(inputs=(str(tmp_path),)), place(str(tmp_path / "workspace"))
+    files = expand(config.inputs).files
+    first = probe_all(files, config, root)
+    for file in files:
+        os.truncate(file.uri, 0)  # what would be read now is another thing
+    assert probe_all(files, config, root).equals(first)

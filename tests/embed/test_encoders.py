@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avrec.embed import pretrained
-from avrec.embed.encoder import WEIGHTLESS, EmbedConfig, EncoderConfig, key, load_encoder
+from avrec.embed.encoder import WEIGHTLESS, EmbedConfig, EncoderConfig, key, key_of, load_encoder
 from avrec.errors import InputError
 from avrec.media.decode import decode
 from avrec.media.sampling import Plan
@@ -37,6 +37,9 @@ def inputs_of(modality):
     return [rng.integers(0, 256, (n, 60, 80, 3), np.uint8) for n in (3, 1, 2)]
 
 
+_named = {}
+
+
 @pytest.fixture(
     params=[
         *WEIGHTLESS,
@@ -56,7 +59,8 @@ def encoder(request, shared, tmp_path_factory):
         if name not in _loaded:
             folder = models.make(TINY[name], tmp_path_factory.mktemp("model") / "tiny")
             kind = models.KIND_OF[TINY[name]]
-            _loaded[name] = load_encoder(EncoderConfig(kind=kind, model=str(folder)))
+            _named[name] = EncoderConfig(kind=kind, model=str(folder))
+            _loaded[name] = load_encoder(_named[name])
         return _loaded[name]
     elif name in BRIDGES:
         made = tmp_path_factory.mktemp("bridge")
@@ -66,8 +70,14 @@ def encoder(request, shared, tmp_path_factory):
     else:
         config = EncoderConfig(kind=name)
     if name not in _loaded:
+        _named[name] = config
         _loaded[name] = load_encoder(config)
     return _loaded[name]
+
+
+def test_its_key_is_known_before_it_is_loaded(encoder):
+    config = next(_named[name] for name, one in _loaded.items() if one is encoder)
+    assert key_of(config) == key(encoder)
 
 
 def test_gives_finite_float32_of_its_dim_that_can_be_made_unit(encoder):
