@@ -172,7 +172,7 @@ def compare(world: World, dim: int, *, exact: bool, iterations: int, threads: in
     report(f"{name} iteration", round(best, 4), "s", peer=round(peer, 4), goal=None)
     report(f"{name} speed, best", round(peer / best, 2), "times", peer=1.0, goal=goal)
     middle = np.median(theirs.seconds) / np.median(ours.seconds)
-    report(f"{name} speed, median", round(middle, 2), "times", peer=1.0, goal=None)
+    report(f"{name} speed, median", round(middle, 2), "times", peer=1.0, goal=goal)
     if iterations >= LOSS_AFTER:
         apart = abs(ours.loss / theirs.loss - 1)
         report(f"{name} loss, relative difference", apart, "", peer=theirs.loss, goal=LOSS_GOAL)

@@ -208,9 +208,8 @@ def memory(given: argparse.Namespace) -> None:
 
 def scaling(given: argparse.Namespace) -> None:
     """Grow users and items alike."""
-    per_entry, per_mib = [], []
+    files = []
     with tempfile.TemporaryDirectory() as folder:
-        files = []
         for times in GROWN:
             weights = matrix(given.users * times // 8, given.items * times // 8)
             files.append((save(weights, Path(folder, f"{times}.npz")), weights.nnz))
@@ -218,23 +217,19 @@ def scaling(given: argparse.Namespace) -> None:
             [peak_of_fit("avrec", file, given.dim, given.epochs) for file, _ in files]
             for _ in range(given.rounds)
         ]
-    for n, (times, (_, entries)) in enumerate(zip(GROWN, files, strict=True)):
-        best = min(turn[n]["seconds"] for turn in rounds)
-        grown = rounds[0][n]["peak"] - rounds[0][n]["before"]
-        per_entry.append(1e9 * best / entries)
-        per_mib.append(2**20 * grown / entries)
-        name = f"als scaling {times} x, {entries} entries, dim {given.dim}"
-        figure(f"{name}, epoch", best, "s")
-        figure(f"{name}, epoch by entry", per_entry[-1], "ns")
-        figure(f"{name}, memory by entry", per_mib[-1], "bytes")
-    for name, values in (("epoch", per_entry), ("memory", per_mib)):
-        figure(
-            f"als scaling, {name} by entry, most to least",
-            max(values) / min(values),
-            "times",
-            1.0,
-            "scaling",
-        )
+    entries = np.array([count for _, count in files])
+    seconds = 1e9 * np.array([[one["seconds"] for one in turn] for turn in rounds]) / entries
+    grown = np.array([[one["peak"] - one["before"] for one in turn] for turn in rounds])
+    by_entry = {
+        "epoch, best": (seconds.min(axis=0), "ns"),
+        "epoch, median": (np.median(seconds, axis=0), "ns"),
+        "memory, median": (2**20 * np.median(grown, axis=0) / entries, "bytes"),
+    }
+    for name, (values, unit) in by_entry.items():
+        for times, count, value in zip(GROWN, entries, values, strict=True):
+            figure(f"als scaling {times} x, {count} entries, {name} by entry", value, unit)
+        ratio = values.max() / values.min()
+        figure(f"als scaling, {name} by entry, most to least", ratio, "times", 1.0, "scaling")
 
 
 def foldin(given: argparse.Namespace) -> None:
