@@ -18,9 +18,9 @@ class WorkersConfig:
     """Whether each worker takes one GPU."""
     max_failures: int = 3
     """Restarts from the latest checkpoint before the run is given up."""
-    checkpoint_seconds: float = 1.0
-    """Least time between two checkpoints of an ALS fit, whose epochs may be shorter than writing
-    one; 0 saves every epoch."""
+    checkpoint_seconds: float = 0.0
+    """Least time between two checkpoints of an ALS fit, each written while the next epoch runs;
+    0 saves every epoch."""
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:

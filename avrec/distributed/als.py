@@ -4,18 +4,18 @@ Interactions are read by shard; a half step ends in the workers sharing the rows
 solved, or in each fetching those that it needs where all of them do not fit. A row comes out the
 same wherever it is solved, and sums over rows are exact, so the number of workers does not show.
 
-A checkpoint has one file a worker, with its rows of both sides; it is written while the next epoch
-runs. A run that goes on may do so on another number of workers.
+A run that was cut off goes on after the last epoch that was saved, on any number of workers
+(`avrec.distributed.als_checkpoints`).
 
 Workers with a GPU each solve their rows on it, and share them by NCCL; their number then shows in
 the rounding. What lies in the CPU's memory goes by gloo, as does everything without a GPU. CUDA
 was not available where this was written: what goes by NCCL has not run.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,18 +24,20 @@ import ray.train.torch
 import safetensors.numpy
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 
+from avrec import log
 from avrec.arrays import Array, Offsets, Values, Vectors
+from avrec.distributed.als_checkpoints import Checkpoints, rows_of
 from avrec.distributed.als_shards import Shards, load
 from avrec.distributed.learn import Run
-from avrec.distributed.train import latest, names, report, train
+from avrec.distributed.train import RUNS, names, report, train
 from avrec.models.als import ALSConfig, Earlier
-from avrec.models.als_fit import Epoch, Fitter, Parts
+from avrec.models.als_fit import Epoch, Fitter
 from avrec.models.als_objective import TORCH_ON_CPU, Population
-from avrec.models.als_parts import Part, Placed, gather_numbers
+from avrec.models.als_parts import Placed, gather_numbers
 
-CHECKPOINT = "als"
+EPOCHS = "epochs"
+logger = logging.getLogger(__name__)
 
 
 class Workers:
@@ -114,6 +116,7 @@ def fit_on_workers(
         "shards": ray.put(shards),
         "earlier": None if earlier is None else ray.put(earlier),
         "seed": run.seed,
+        "place": run.workspace.root / RUNS / run.name / EPOCHS,
         "checkpoint_seconds": run.workers.checkpoint_seconds,
         "threads": max(1, int(run.workers.num_cpus)),
         "use_gpu": run.workers.use_gpu,
@@ -138,36 +141,31 @@ def loop(settings: Mapping[str, Any]) -> None:
         config = replace(config, device=str(ray.train.torch.get_device()))
     parts = load(ray.get(settings["shards"]), config, group)
     fitter = Fitter(parts, config, group, threads=settings["threads"])
+    checkpoints = Checkpoints(settings["place"], parts, group)
 
-    def save(epoch: Epoch, more: Mapping[str, Array] | None = None) -> None:
-        assert epoch.users is not None
-        tensors = {
-            "starts": np.array([parts.users.start, parts.items.start]),
-            "epoch": np.array([epoch.number]),
-            "change": np.array([epoch.change]),
-            "users": epoch.users,
-            "items": epoch.items,
-            **(more or {}),
-        }
-        files = {f"{CHECKPOINT}-{group.rank:05d}.safetensors": safetensors.numpy.save(tensors)}
-        report({"epoch": epoch.number, "change": epoch.change}, files)
-
-    def checkpoint(epoch: Epoch) -> None:
+    def note(epoch: Epoch) -> None:
         nonlocal saved
         ended.append(time.monotonic())
+        logger.info("epoch %s", log.pairs(epoch=epoch.number, change=epoch.change))
         due = ended[-1] - saved >= settings["checkpoint_seconds"]
         if epoch.number < config.epochs and gather_numbers(due, group)[0]:
-            save(epoch)
+            checkpoints.save(epoch)
             saved = ended[-1]
 
-    start = _restored(parts, config) or _first(fitter, settings)
+    start = checkpoints.latest(config.dim) or _first(fitter, settings)
     saved = time.monotonic()
     ended.append(saved)
-    last = fitter.run(start, checkpoint)
+    last = fitter.run(start, note)
+    checkpoints.flush()
     audience = fitter.audience(last)
-    known = np.array([audience.num_known])
-    more = {"audience": audience.gram, "num_known": known, "seconds": np.diff(ended)}
-    save(last, more)
+    tensors = {
+        **rows_of(last, parts),
+        "audience": audience.gram,
+        "num_known": np.array([audience.num_known]),
+        "seconds": np.diff(ended),
+    }
+    name = f"als-{group.rank:05d}.safetensors"
+    report({"workers": group.size}, {name: safetensors.numpy.save(tensors)})
 
 
 def _first(fitter: Fitter, settings: Mapping[str, Any]) -> Epoch:
@@ -176,28 +174,3 @@ def _first(fitter: Fitter, settings: Mapping[str, Any]) -> Epoch:
     found: Earlier = ray.get(settings["earlier"])
     mine = slice(fitter.parts.items.start, fitter.parts.items.stop)
     return fitter.fold_in(found.items[mine], found.known[mine])
-
-
-def _restored(parts: Parts, config: ALSConfig) -> Epoch | None:
-    """Read this worker's rows from a checkpoint, whoever wrote them."""
-    with latest() as folder:
-        if folder is None:
-            return None
-        paths = sorted(folder.glob(f"{CHECKPOINT}-*.safetensors"))
-        users = _rows(paths, "users", parts.users, config.dim)
-        items = _rows(paths, "items", parts.items, config.dim)
-        with safe_open(paths[0], "np") as first:
-            number, change = first.get_tensor("epoch")[0], first.get_tensor("change")[0]
-    return Epoch(int(number), items, float(change), users)
-
-
-def _rows(paths: Sequence[Path], name: str, part: Part, dim: int) -> Vectors:
-    rows = np.zeros((part.stop - part.start, dim), np.float32)
-    for path in paths:
-        with safe_open(path, "np") as file:
-            piece = file.get_slice(name)
-            first = int(file.get_tensor("starts")[0 if name == "users" else 1])
-            a, b = max(first, part.start), min(first + piece.get_shape()[0], part.stop)
-            if a < b:
-                rows[a - part.start : b - part.start] = piece[a - first : b - first]
-    return rows

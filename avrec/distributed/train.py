@@ -1,6 +1,6 @@
 """Ray Train: run one loop on every worker, with checkpoints in the workspace.
 
-    root/.train/<name>/checkpoint_*   what the last epochs of a run left
+    root/.train/<name>/   what the last epochs of a run left
 
 A run's name holds the key of its recipe: a run that was cut off goes on where it stopped, and a
 changed recipe begins anew. Call `forget` when the artifact is committed.
@@ -9,8 +9,7 @@ changed recipe begins anew. Call `forget` when the artifact is committed.
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +109,11 @@ def forget(workspace: Workspace, model: str) -> None:
 
 
 def report(metrics: Mapping[str, float], files: Mapping[str, bytes] | None = None) -> None:
-    """Report an epoch; every worker calls this, and those that pass `files` save them.
+    """Report an epoch, or the end; every worker calls this, and those that pass `files` save them.
 
     The files go to the workspace while the worker goes on.
     """
-    logger.info("epoch %s", log.pairs(**metrics))
+    logger.info("reported %s", log.pairs(**metrics))
     checkpoint = None
     if files is not None:
         folder = tempfile.mkdtemp()  # removed by Ray when the files are saved
@@ -126,21 +125,13 @@ def report(metrics: Mapping[str, float], files: Mapping[str, bytes] | None = Non
     )
 
 
-@contextmanager
-def latest() -> Iterator[Path | None]:
-    """Give the folder of the checkpoint to go on from; None at the first start."""
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        yield None
-        return
-    with checkpoint.as_directory() as folder:
-        yield Path(folder)
-
-
 def latest_files() -> dict[str, bytes]:
     """Read the files of the checkpoint to go on from; empty at the first start."""
-    with latest() as folder:
-        paths = [] if folder is None else sorted(folder.iterdir())
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return {}
+    with checkpoint.as_directory() as folder:
+        paths = sorted(Path(folder).iterdir())
         return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
