@@ -41,6 +41,10 @@ class RunConfig:
 
     workspace: str = ".avrec/workspace"
     """Root of the tables and models: a local path or a `pyarrow.fs` URI."""
+    keep_versions: int = 0
+    """Finished versions of each artifact that `jobs.pipeline` leaves when it ends, the current one
+    among them; what these were made from, and what was replaced within a day, stays too. 0 keeps
+    all."""
     seed: int = 0
     """Seed from which every stage derives its own generator."""
     sample: SampleConfig = field(default_factory=SampleConfig)
@@ -99,6 +103,10 @@ class RunConfig:
     )
     """What `jobs/pipeline.py` runs, in order; each is the name of a job. `train_baselines`, put
     before "evaluate", adds to what it compares."""
+
+    def __post_init__(self) -> None:
+        if self.keep_versions < 0:
+            raise ValueError(f"keep_versions must be at least 0, got {self.keep_versions}")
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:

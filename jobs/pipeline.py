@@ -3,15 +3,20 @@
 ray job submit -- python -m jobs.pipeline --config jobs/demo.toml
 """
 
+import logging
+from datetime import UTC, datetime
 from importlib import import_module
 
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job, timed
 from avrec.store import Workspace
+from avrec.versions import prune
+
+logger = logging.getLogger("avrec.jobs.pipeline")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
-    """Run every stage and write their seconds as the artifact `pipeline`."""
+    """Run every stage, write their seconds as the artifact `pipeline`, and remove what is old."""
     seconds: list[tuple[str, float]] = []
     for number, stage in enumerate(config.stages, start=1):
         label = f"{stage} ({number}/{len(config.stages)})"
@@ -19,6 +24,9 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         seconds.append((stage, taken))
     with workspace.create("pipeline", workspace.recipe({"stages": config.stages})) as draft:
         draft.add_json("seconds.json", seconds)
+    if config.keep_versions:
+        gone = prune(workspace, config.keep_versions, datetime.now(UTC))
+        logger.info("removed %d old versions", len(gone))
 
 
 if __name__ == "__main__":

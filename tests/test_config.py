@@ -62,6 +62,7 @@ def test_an_override_wins_and_leaves_its_neighbours(toml):
         ("[events.columns]\nuser_id = 1", r"events\.columns\.user_id is 1, expected str"),
         ("[split]\ntest_share = 2", r"split\.test_share must be in \[0, 1\), got 2"),
         ("[split]\ntest_share = nan", r"split\.test_share is nan, expected a finite number"),
+        ("keep_versions = -1", r"keep_versions must be at least 0, got -1"),
         ("seed = ", r"run\.toml is not TOML"),
     ],
 )

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "arrays"},
     {"schema", "log", "workers", "index_kernels"},
     {"vocab", "store"},
-    {"interactions", "tabular", "ledger"},
+    {"interactions", "tabular", "ledger", "versions"},
     {"factors", "index_search"},
     {
         "media",
