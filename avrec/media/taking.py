@@ -13,6 +13,8 @@ from avrec.media.sampling import SAMPLE_RATE
 MAX_ASPECT = 4
 QUARTER_TURN_DEGREES = 90
 GAP_SECONDS = 0.25
+MIXED_CHANNELS = 8
+"""Channels that FFmpeg has rules to mix; of more it would leave some out."""
 BLOCK_SAMPLES = 1 << 14
 """Samples that are resampled at once, which costs less than frame by frame."""
 
@@ -146,6 +148,8 @@ class Sound:
         if self._resampler is None:
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
         frame.pts = None
+        if frame.layout.nb_channels > MIXED_CHANNELS:
+            frame = mean_of_channels(frame)
         self._keep(self._resampler.resample(frame))
 
     def _keep(self, frames: list[av.AudioFrame]) -> None:
@@ -153,6 +157,16 @@ class Sound:
             samples = frame.to_ndarray()[0]
             self._taken.append(samples)
             self._num_samples += len(samples)
+
+
+def mean_of_channels(frame: av.AudioFrame) -> av.AudioFrame:
+    """Make one channel of many, all of them alike."""
+    (packed,) = av.AudioResampler(format="flt").resample(frame)
+    samples = packed.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    mean = np.ascontiguousarray(samples.mean(axis=1, dtype=np.float32)[None])
+    mono = av.AudioFrame.from_ndarray(mean, "flt", "mono")
+    mono.sample_rate = frame.sample_rate
+    return mono
 
 
 def scaled(width: int, height: int, side: int) -> tuple[int, int]:
