@@ -86,7 +86,7 @@ def test_uneven_frame_rates_go_by_the_clock(tmp_path, codec, suffix):
 
 @pytest.mark.parametrize("suffix", ["wav", "ogg"])
 @pytest.mark.parametrize(
-    ("channels", "speaker"), [(1, 0), (2, 1), (3, 0), (6, 2), (6, 5), (8, 7), (12, 0), (12, 11)]
+    ("channels", "speaker"), [(1, 0), (2, 1), (3, 0), (6, 2), (6, 4), (8, 6), (12, 0), (12, 11)]
 )
 def test_each_channel_is_heard(tmp_path, channels, speaker, suffix):
     path = tmp_path / f"a.{suffix}"
