@@ -107,3 +107,46 @@ def test_what_was_probed_is_not_probed_again(local_ray, tmp_path):
     for file in files:
         os.truncate(file.uri, 0)  # what would be read now is another thing
     assert probe_all(files, config, root).equals(first)
+
+
+def test_one_content_under_two_ids_is_computed_once_and_both_have_vectors(local_ray, tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    write_sound(clips / "a.wav", tone(1))
+    (clips / "b.wav").write_bytes((clips / "a.wav").read_bytes())
+    _, workspace = run_both(clips, tmp_path / "ws", num_actors=1)
+    vectors = workspace.read_table("embeddings", EMBEDDINGS)
+    one, two = (
+        [row["vector"] for row in vectors.to_pylist() if row["item_id"] == name]
+        for name in ("a.wav", "b.wav")
+    )
+    assert one[0] == two[0]
+    stats = workspace.open("embed_stats").json("stats.json")
+    files = {stage["name"]: stage["files"] for stage in stats["stages"]}
+    assert files["decode"] == 1
+    assert len(workspace.read_table("thumbnails", THUMBNAILS)) == 2
+
+
+def test_a_file_that_goes_between_probe_and_embed_is_quarantined_and_comes_back(
+    local_ray, tmp_path
+):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("a", "b"):
+        write_sound(clips / f"{name}.wav", tone(1, 110 if name == "a" else 220))
+    config = RunConfig(media=MediaConfig(inputs=(str(clips),)))
+    workspace = Workspace(str(tmp_path / "ws"))
+    probe.run(config, workspace)
+    (clips / "b.wav").rename(tmp_path / "b.wav")
+    embed.run(config, workspace)
+    refused = workspace.read_table("quarantine", QUARANTINE).to_pylist()
+    assert [(row["item_id"], row["stage"], row["kind"]) for row in refused] == [
+        ("b.wav", "decode", "fetch_failed")
+    ]
+    assert workspace.read_table("embeddings", EMBEDDINGS)["item_id"].unique().to_pylist() == [
+        "a.wav"
+    ]
+    (tmp_path / "b.wav").rename(clips / "b.wav")
+    embed.run(config, workspace)
+    assert len(workspace.read_table("quarantine", QUARANTINE)) == 0
+    assert len(workspace.read_table("embeddings", EMBEDDINGS)["item_id"].unique()) == 2
