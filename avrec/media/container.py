@@ -40,6 +40,10 @@ SIGNATURES = {
     (4, b"mdat"): "MP4",
 }
 NO_DECODER = {(0, b"OFR "): "OptimFROG"}
+CONVERT = "convert it, such as to MP4 with H.264 and AAC"
+AGAIN = "fetch or export it again"
+LEAVE_OUT = "leave it out"
+NO_MEMORY = "it needs more memory than media.limits.memory_mb; raise that if you trust it"
 PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 MIN_BITS_PER_SECOND = 100
 """A length that would leave fewer bits for a second than this is no length but damage."""
@@ -63,8 +67,7 @@ def opened(path: Path) -> Iterator[InputContainer]:
         try:
             container = av.open(stream, options=options)
         except MemoryError as error:
-            message = f"{path.name} needs more memory than is allowed"
-            raise MediaError("too_large", message) from error
+            raise MediaError("too_large", NO_MEMORY) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise refusal(path) from error
         with container:
@@ -79,13 +82,13 @@ def refusal(path: Path) -> MediaError:
     except OSError as error:
         return MediaError("fetch_failed", f"cannot read {path.name}: {error.strerror}")
     if form := _known(head, NO_DECODER):
-        return MediaError("unsupported_codec", f"{path.name} is {form}, which has no decoder here")
+        return MediaError("unsupported_codec", f"{path.name} is {form}; {CONVERT}")
     if form := _known(head, SIGNATURES):
         return MediaError(
-            "truncated", f"{path.name} begins as {form} but is cut short or damaged at its index"
+            "truncated", f"{path.name} begins as {form} but is cut short or damaged; {AGAIN}"
         )
     why = "no audio or video of a known format" if head else "empty"
-    return MediaError("not_media", f"{path.name} is {why}")
+    return MediaError("not_media", f"{path.name} is {why}; {LEAVE_OUT}")
 
 
 def picture_and_sound(
@@ -98,11 +101,12 @@ def picture_and_sound(
     """
     videos = [stream for stream in container.streams.video if not stream.disposition & PICTURE]
     streams = [*videos, *container.streams.audio]
+    form = container.format.name
     known = [stream for stream in streams if stream.codec_context is not None]
     if not streams:
-        raise MediaError("not_media", f"{container.format.name} without sound or moving picture")
+        raise MediaError("not_media", f"{form} without sound or moving picture; {LEAVE_OUT}")
     if not known:
-        raise MediaError("unsupported_codec", f"{container.format.name} in a codec unknown here")
+        raise MediaError("unsupported_codec", f"{form} in a codec unknown here; {CONVERT}")
     video = next((stream for stream in known if stream.type == "video"), None)
     audio = next((stream for stream in known if stream.type == "audio"), None)
     return video, audio

@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from avrec.arrays import Frame, Values, Waveform
 from avrec.errors import MediaError
-from avrec.media.container import check, opened
+from avrec.media.container import AGAIN, CONVERT, check, opened
 from avrec.media.limits import DEFAULT_LIMITS, Limits
 from avrec.media.sampling import SAMPLE_RATE, Plan, Span, joined, segments, window
 from avrec.media.sweep import Faults, Sweep
@@ -85,8 +85,8 @@ def _clip(container: InputContainer, plan: Plan, limits: Limits) -> Clip:
 def _nothing(container: InputContainer, faults: Faults) -> MediaError:
     form = container.format.name
     if faults.no_decoder:
-        return MediaError("unsupported_codec", f"{form} in a codec that cannot be decoded here")
-    return MediaError("truncated", f"{form} with headers, but no frame or sample that decodes")
+        return MediaError("unsupported_codec", f"{form} in a codec unknown here; {CONVERT}")
+    return MediaError("truncated", f"{form} without a frame or sample that decodes; {AGAIN}")
 
 
 def _decode_sound_file(path: Path, plan: Plan) -> Clip | None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from avrec.errors import ArtifactError, MediaError
-from avrec.media.http import fetch, is_http, shown
+from avrec.media.http import LARGE, fetch, is_http, shown
 from avrec.media.limits import Limits
 from avrec.store import Place, place
 
@@ -37,9 +37,9 @@ def local_copy(uri: str, limits: Limits) -> Iterator[Path]:
         return
     where, found = _found(uri)
     if not found.is_file:
-        raise MediaError("fetch_failed", f"no file {shown(uri)}")
+        raise MediaError("fetch_failed", f"no file {shown(uri)}; check its name")
     if found.size is not None and found.size > limits.max_file_mb << 20:
-        raise MediaError("too_large", f"{shown(uri)} has more than {limits.max_file_mb} MiB")
+        raise MediaError("too_large", f"{shown(uri)} {LARGE.format(limits.max_file_mb)}")
     if isinstance(where.filesystem, pafs.LocalFileSystem):
         yield Path(where.path)
         return

@@ -28,6 +28,7 @@ SILENCE_SECONDS = 30.0
 """How long a server may say nothing."""
 CHUNK_BYTES = 1 << 18
 AGENT = "avrec"
+LARGE = "has more than {} MiB; raise media.limits.max_file_mb if you trust it"
 
 
 class _NoFileError(Exception):
@@ -82,7 +83,7 @@ class _Place(NamedTuple):
     url: SplitResult
     host: str
     port: int
-    address: str
+    addresses: tuple[str, ...]
 
 
 def _visit(url: str, path: Path, limits: Limits, deadline: float) -> str | None:
@@ -116,7 +117,7 @@ def _looked_at(url: str, *, allow_private: bool) -> _Place:
         raise _NoFileError(
             "is on a private network; set media.limits.allow_private_hosts if that is meant"
         )
-    return _Place(parts, parts.hostname, port, addresses[0])
+    return _Place(parts, parts.hostname, port, tuple(addresses))
 
 
 def is_public(address: str) -> bool:
@@ -137,10 +138,9 @@ def _translated(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 @contextmanager
 def _connected(place: _Place, deadline: float) -> Iterator[http.client.HTTPConnection]:
-    """Connect to the address that was looked at; the connection breaks at the deadline."""
+    """Connect to an address that was looked at; the connection breaks at the deadline."""
     left = max(deadline - time.monotonic(), 0.001)
-    wait = min(left, SILENCE_SECONDS)
-    with socket.create_connection((place.address, place.port), timeout=wait) as plain:
+    with _dialled(place, min(left, SILENCE_SECONDS)) as plain:
         watch = threading.Timer(left, _hang_up, [plain])
         watch.daemon = True
         watch.start()
@@ -151,6 +151,17 @@ def _connected(place: _Place, deadline: float) -> Iterator[http.client.HTTPConne
         finally:
             watch.cancel()
             connection.close()
+
+
+def _dialled(place: _Place, wait_seconds: float) -> socket.socket:
+    """The first of the addresses that answers."""
+    failure: OSError | None = None
+    for address in place.addresses:
+        try:
+            return socket.create_connection((address, place.port), timeout=wait_seconds)
+        except OSError as error:
+            failure = error
+    raise failure or OSError("no address")
 
 
 def _secured(plain: socket.socket, place: _Place) -> socket.socket:
@@ -188,7 +199,7 @@ def _headers(place: _Place) -> dict[str, str]:
 def _save(answer: http.client.HTTPResponse, path: Path, limits: Limits, deadline: float) -> None:
     promised, received = answer.length, 0
     most = limits.max_file_mb << 20
-    too_large = MediaError("too_large", f"{path.name} has more than {limits.max_file_mb} MiB")
+    too_large = MediaError("too_large", f"{path.name} {LARGE.format(limits.max_file_mb)}")
     if promised is not None and promised > most:
         raise too_large
     with path.open("wb") as sink:

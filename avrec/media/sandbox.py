@@ -28,6 +28,7 @@ import numpy as np
 
 from avrec.arrays import Array
 from avrec.errors import ConfigError, MediaError
+from avrec.media.container import NO_MEMORY
 from avrec.media.decode import Clip, decode
 from avrec.media.limits import Limits
 from avrec.media.probe import MediaFacts, digest, probe
@@ -39,6 +40,7 @@ FILES_PER_CHILD = 500
 MAX_HEADER_BYTES = 1 << 22
 PIPE_BYTES = 1 << 20
 LENGTH = struct.Struct("<I")
+LONGER = "raise media.limits.timeout_seconds, or lower embed.max_seconds"
 DTYPES = {"frames": np.uint8, "frame_seconds": np.float64, "waveform": np.float32}
 
 
@@ -115,7 +117,8 @@ class Sandbox:
         except TimeoutError as error:
             self.close()
             seconds = self.limits.timeout_seconds
-            raise MediaError("timeout", f"{name} took more than {seconds:g} seconds") from error
+            message = f"{name} took more than {seconds:g} seconds; {LONGER}"
+            raise MediaError("timeout", message) from error
         except (EOFError, BrokenPipeError) as error:
             raise self._death(name) from error
         if "error" in header:
@@ -137,9 +140,9 @@ class Sandbox:
         self.close()
         if status == -signal.SIGXCPU:
             seconds = self.limits.timeout_seconds
-            return MediaError("timeout", f"{name} took more than {seconds:g} seconds of CPU")
+            return MediaError("timeout", f"{name} took more than {seconds:g} CPU seconds; {LONGER}")
         how = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return MediaError("crashed", f"the decoder ended with {how} on {name}")
+        return MediaError("crashed", f"{name} ended the decoder with {how}; leave it out")
 
 
 def serve() -> None:
@@ -166,7 +169,7 @@ def _answer(request: Mapping[str, Any], limits: Limits) -> tuple[dict[str, Any],
     except MediaError as error:
         return {"error": [error.kind, error.message]}, []
     except MemoryError:
-        return {"error": ["too_large", f"{path.name} needs more memory than is allowed"]}, []
+        return {"error": ["too_large", NO_MEMORY]}, []
     arrays = [getattr(clip, name) for name in DTYPES]
     told = {name: getattr(clip, name) for name in ("duration_seconds", "spans", "damaged")}
     return {"clip": told, "shapes": [array.shape for array in arrays]}, arrays

@@ -9,6 +9,7 @@ from av.container import InputContainer
 
 from avrec.errors import MediaError
 from avrec.media.container import (
+    NO_MEMORY,
     duration_seconds,
     picture_and_sound,
     promised_seconds,
@@ -39,7 +40,7 @@ class Faults:
             MediaError: of kind too_large.
         """
         if isinstance(error, MemoryError):
-            raise MediaError("too_large", "it needs more memory than is allowed") from error
+            raise MediaError("too_large", NO_MEMORY) from error
         self.no_decoder |= isinstance(error, NO_DECODER)
         self.spans.append(span)
 

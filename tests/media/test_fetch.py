@@ -174,11 +174,26 @@ def test_the_address_that_was_looked_at_is_the_one_connected_to(site, monkeypatc
     assert site.asked[0]["Host"] == f"name.example:{site.server_port}"
 
 
+def test_the_next_address_is_tried_where_one_does_not_answer(site, monkeypatch):
+    port = site.server_port
+    found = [
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in ("::1", "127.0.0.1")
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", connect_to_address_only())
+    with local_copy(f"http://name.example:{port}/clip.mp4", HERE) as path:
+        assert path.read_bytes() == CONTENT
+
+
 def connect_to_address_only():
     def connect(where, timeout):
         connection = socket.socket()
         connection.settimeout(timeout)
-        connection.connect(where)
+        try:
+            connection.connect(where)
+        except OSError:
+            connection.close()
+            raise
         return connection
 
     return connect
