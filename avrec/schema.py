@@ -88,6 +88,24 @@ FINGERPRINTS = _schema(
 )
 """One row per item with media: what it looks and sounds like, by `avrec.media.fingerprint`."""
 
+DUPLICATE_KINDS = ("content", "frames and sound", "frames", "sound", "vectors")
+
+DUPLICATES = _schema(
+    {
+        "item_id": pa.string(),
+        "group": pa.string(),
+        "kind": pa.string(),
+        "similarity": pa.float32(),
+    },
+    {},
+)
+"""One row per item that has a near-duplicate, named by the `group`'s first: the one published
+earliest, else the smallest id.
+
+`kind`, the surest of DUPLICATE_KINDS that ties the item to another of its group, and `similarity`
+in [0, 1], the highest of that kind.
+"""
+
 TRANSCRIPTS = _schema(
     {
         "item_id": pa.string(),
