@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from avrec.alike import DuplicatesConfig
 from avrec.baselines import BaselinesConfig
 from avrec.clean import CleanConfig
 from avrec.embed.describe.config import DescribeConfig
@@ -53,6 +54,8 @@ class RunConfig:
     """Section `[media]`."""
     embed: EmbedConfig = field(default_factory=EmbedConfig)
     """Section `[embed]`."""
+    duplicates: DuplicatesConfig = field(default_factory=DuplicatesConfig)
+    """Section `[duplicates]`."""
     describe: DescribeConfig = field(default_factory=DescribeConfig)
     """Section `[describe]`."""
     events: EventsConfig = field(default_factory=EventsConfig)
@@ -93,6 +96,7 @@ class RunConfig:
         "probe",
         "describe",
         "embed",
+        "duplicates",
         "interactions",
         "train_als",
         "train_towers",
