@@ -31,7 +31,7 @@ class Limits:
     max_output_ratio: float = 200_000.0
     """Bytes that may be decoded for each byte of the file, from 256 MiB on; a still picture held
     for minutes comes to some 50,000."""
-    max_output_mb: int = 1024
+    max_output_mb: int = 512
     """Frames and sound that are kept of one file, MiB."""
     fetch_seconds: float = 600.0
     """Wall time for fetching one file over http or https."""

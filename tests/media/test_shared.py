@@ -5,6 +5,7 @@ import json
 import pytest
 
 from avrec.errors import MediaError
+from avrec.media.decode import decode
 from avrec.media.limits import Limits
 from avrec.media.sampling import Plan
 from avrec.media.sandbox import Sandbox
@@ -74,3 +75,19 @@ def test_a_cut_film_says_what_is_missing(outcomes):
     (missing,) = clip.damaged
     assert missing.start_seconds == pytest.approx(11.9, abs=0.2)
     assert missing.stop_seconds == pytest.approx(30, abs=0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "cuts"),
+    [
+        ("Megamind.avi", [4.13, 6.46, 8.38]),  # seen by eye
+        ("dj_video1.mp4", [6.0, 9.88]),
+        ("bbb_480p_30s.mp4", [11.88, 15.75, 23.04]),
+        ("archery.mp4", []),
+    ],
+)
+def test_scenes_of_a_film_begin_where_one_sees_it(shared, name, cuts):
+    plan = Plan(policy="scenes", segment_seconds=20, min_scene_seconds=1)
+    clip = decode(shared(f"media/video/{name}"), plan)
+    assert [span.start_seconds for span in clip.spans] == pytest.approx([0, *cuts], abs=0.1)
