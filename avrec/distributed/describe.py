@@ -18,8 +18,9 @@ from avrec.embed.describe.chat_model import ChatModel
 from avrec.embed.describe.config import DescribeConfig
 from avrec.embed.describe.known import known_of
 from avrec.embed.describe.language import ANSWERS, Known
+from avrec.embed.describe.safety import flags
 from avrec.ledger import Ledger
-from avrec.schema import DESCRIPTIONS, conform
+from avrec.schema import DESCRIPTIONS, SEGMENT_LABELS, conform
 from avrec.store import Place
 
 TEXT = "text"
@@ -60,19 +61,21 @@ def describe_texts(
 
     Args:
         items: ITEMS.
-        found: TRANSCRIPTS, SEGMENT_LABELS and CAPTIONS as `transcripts`, `labels` and `captions`,
-            as far as there are any.
+        found: `transcripts`, `segment_labels` and `captions`, as far as there are any.
         config: section `[describe]`; without a language model only what was found is told.
         root: where the ledger lies.
     """
-    known = known_of(items, **found)
+    known = known_of(items, found)
     answers = ANSWERS_BY_KEY.empty_table()
     if config.language.model:
         texts = {one.key: one.text for one in known.values()}
         ledger = Ledger(root, language.producer(config.language), TEXT, ANSWERS)
         answers = _read_all(texts, ledger, config)
     producers = _producers(found, config)
-    return _descriptions(known, answers, producers)
+    harm = flags(
+        found.get("segment_labels", SEGMENT_LABELS.empty_table()), config.safety.thresholds
+    )
+    return _descriptions(known, answers, harm, producers)
 
 
 def describe_opinions(config: DescribeConfig, root: Place) -> pa.Table:
@@ -124,7 +127,12 @@ def _producers(found: Mapping[str, pa.Table], config: DescribeConfig) -> str:
     return " + ".join([*sorted(names), *filter(None, [reader])])
 
 
-def _descriptions(known: Mapping[str, Known], answers: pa.Table, producer: str) -> pa.Table:
+def _descriptions(
+    known: Mapping[str, Known],
+    answers: pa.Table,
+    harm: Mapping[str, list[str]],
+    producer: str,
+) -> pa.Table:
     by_key = {row["sha256"]: row for row in answers.to_pylist()}
     rows: list[dict[str, Any]] = [
         by_key.get(one.key, {})
@@ -132,5 +140,7 @@ def _descriptions(known: Mapping[str, Known], answers: pa.Table, producer: str) 
         | {"item_id": item_id, "producer": producer}
         for item_id, one in sorted(known.items())
     ]
-    table = pa.Table.from_pylist(rows, schema=DESCRIPTIONS)
-    return conform(table, DESCRIPTIONS)
+    for row in rows:
+        read, seen = row.get("safety"), harm.get(row["item_id"])
+        row["safety"] = read if seen is None else sorted({*(read or ()), *seen})
+    return pa.Table.from_pylist(rows, schema=DESCRIPTIONS)

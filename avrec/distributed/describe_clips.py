@@ -15,9 +15,11 @@ from ray.data import ActorPoolStrategy
 
 from avrec.distributed.probe import sliced
 from avrec.embed.describe.captions import Captioner
-from avrec.embed.describe.config import DescribeConfig
+from avrec.embed.describe.config import DescribeConfig, SignalConfig
 from avrec.embed.describe.describer import Describer, found, key
+from avrec.embed.describe.language_config import CaptionsConfig
 from avrec.embed.describe.loading import load_describers
+from avrec.embed.weights import digest
 from avrec.errors import MediaError
 from avrec.ledger import FAILURES, Failure, Ledger
 from avrec.media.decode import Clip
@@ -126,14 +128,28 @@ def describe_clips(
 
 def has_models(config: DescribeConfig) -> bool:
     """Tell whether any describer of clips has a model."""
-    sections = (config.speech, config.sounds, config.frames, config.safety, config.captions)
-    return any(section.model for section in sections)
+    return any(section.model for section in _sections(config))
+
+
+def models_of(config: DescribeConfig) -> dict[str, str]:
+    """Folders and hub ids of all models that a configuration names, each with its digest.
+
+    Raises:
+        InputError: one is a path, and there is no such folder.
+    """
+    sections = (*_sections(config), config.language)
+    named = [getattr(one, name, "") for one in sections for name in ("model", "words_model")]
+    return {model: digest(model) for model in named if model}
 
 
 def ledger_of(producer: str, plan: Plan, schema: pa.Schema, root: Place) -> Ledger:
     """Where a describer's rows are kept, beside contents of which there are none."""
     columns = pa.schema([field.with_nullable(True) for field in found(schema)])
     return Ledger(root, producer, plan.key, columns)
+
+
+def _sections(config: DescribeConfig) -> tuple[CaptionsConfig | SignalConfig, ...]:
+    return config.speech, config.sounds, config.frames, config.safety, config.captions
 
 
 def _found(kept: Sequence[tuple[str, str]], contents: pa.Table, plan: Plan, root: Place) -> Found:

@@ -1,17 +1,22 @@
 """Models have random weights: what counts is what is read, how often, and what is kept."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from avrec.config import RunConfig
-from avrec.embed.describe.config import DescribeConfig
+from avrec.embed.describe.config import DescribeConfig, SpeechConfig
 from avrec.embed.describe.known import known_of
 from avrec.embed.describe.language_config import LanguageConfig, OpinionsConfig
-from avrec.errors import InputError
+from avrec.embed.encoder import EmbedConfig, EncoderConfig
+from avrec.embed.text import WordHashes
 from avrec.ledger import held
+from avrec.media.files import MediaConfig
 from avrec.schema import (
     DESCRIPTIONS,
+    EMBEDDINGS,
     ITEMS,
+    MEDIA,
     OPINIONS,
     RECEPTION,
     SEGMENT_LABELS,
@@ -19,7 +24,7 @@ from avrec.schema import (
     conform,
 )
 from avrec.store import Workspace
-from jobs import describe
+from jobs import describe, embed, probe
 from tests.embed.describe.chats import save_llama
 
 
@@ -33,6 +38,7 @@ def workspace(tmp_path):
     made = Workspace(str(tmp_path / "ws"))
     titles = {"item_id": ["a", "b", "c"], "title": ["A song", "A film", "A film"]}
     made.write_table("items", conform(pa.table(titles), ITEMS), ITEMS, made.recipe({}))
+    made.write_table("media", MEDIA.empty_table(), MEDIA, made.recipe({}))
     return made
 
 
@@ -75,8 +81,8 @@ def test_comments_become_opinions(local_ray, model, workspace, tmp_path):
 def test_without_a_model_nothing_is_made(workspace):
     describe.run(config(""), workspace)
     assert not workspace.has("descriptions")
-    with pytest.raises(InputError, match=r"set describe\.language\.model"):
-        describe.run(config("", uri="c.csv"), workspace)
+    with pytest.raises(ValueError, match=r"language\.model must be set to read opinions\.uri"):
+        config("", uri="c.csv")
 
 
 def test_what_was_heard_and_seen_is_known():
@@ -96,10 +102,36 @@ def test_what_was_heard_and_seen_is_known():
     ]
     known = known_of(
         items,
-        pa.Table.from_pylist(said, schema=TRANSCRIPTS),
-        pa.Table.from_pylist(heard, schema=SEGMENT_LABELS),
+        {
+            "transcripts": pa.Table.from_pylist(said, schema=TRANSCRIPTS),
+            "segment_labels": pa.Table.from_pylist(heard, schema=SEGMENT_LABELS),
+        },
     )
     assert known["a"].transcript == "hello world"
     assert known["a"].tags == ("a room", "Speech")
     assert known["b"].transcript == ""
     assert known["a"].key != known["b"].key
+
+
+def test_a_clip_is_found_by_what_is_said_in_it(local_ray, shared, tmp_path):
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number, name in enumerate(("librispeech/198-209-0000.ogg", "moonshine/beckett.wav")):
+        source = shared(f"media/speech/{name}")
+        (folder / f"rec{number}{source.suffix}").write_bytes(source.read_bytes())
+    speech = SpeechConfig(model=str(shared("models/whisper-tiny.en")))
+    run_config = RunConfig(
+        media=MediaConfig(inputs=(str(folder),), num_actors=1),
+        embed=EmbedConfig(num_actors=1, encoders=(EncoderConfig(kind="word_hashes"),)),
+        describe=DescribeConfig(speech=speech),
+    )
+    made = Workspace(str(tmp_path / "ws"))
+    for job in (probe, describe, embed):
+        job.run(run_config, made)
+    rows = made.read_table("descriptions", DESCRIPTIONS).to_pylist()
+    assert [row["item_id"] for row in rows] == ["rec0.ogg", "rec1.wav"]
+    assert "fail again. fail better" in rows[1]["transcript"].casefold()
+    vectors = made.read_table("embeddings", EMBEDDINGS).sort_by("item_id")
+    asked = WordHashes().encode(["ever tried ever failed no matter"])[0]
+    scores = np.array(vectors["vector"].to_pylist()) @ asked
+    assert vectors["item_id"][int(scores.argmax())].as_py() == "rec1.wav"

@@ -170,6 +170,12 @@ class DescribeConfig:
     opinions: OpinionsConfig = field(default_factory=OpinionsConfig)
     """Section `[describe.opinions]`."""
 
+    def __post_init__(self) -> None:
+        if self.opinions.uri and not self.language.model:
+            raise ValueError(
+                f"language.model must be set to read opinions.uri {self.opinions.uri!r}"
+            )
+
 
 SignalConfig = SpeechConfig | SoundsConfig | FramesConfig | SafetyConfig
 

@@ -1,7 +1,7 @@
 """What is known of each item before a language model reads it."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,17 +14,17 @@ MAX_TAGS = 8
 """Labels of an item that are told, those that score high for long first."""
 
 
-def known_of(
-    items: pa.Table,
-    transcripts: pa.Table | None = None,
-    labels: pa.Table | None = None,
-    captions: pa.Table | None = None,
-) -> dict[str, Known]:
-    """Gather what is known, by item_id, from ITEMS, TRANSCRIPTS, SEGMENT_LABELS and CAPTIONS."""
-    said = _texts(TRANSCRIPTS.empty_table() if transcripts is None else transcripts)
-    spoken = _languages(TRANSCRIPTS.empty_table() if transcripts is None else transcripts)
-    seen = _texts(CAPTIONS.empty_table() if captions is None else captions)
-    tags = _tags(SEGMENT_LABELS.empty_table() if labels is None else labels)
+def known_of(items: pa.Table, found: Mapping[str, pa.Table]) -> dict[str, Known]:
+    """Gather what is known, by item_id.
+
+    Args:
+        items: ITEMS.
+        found: `transcripts`, `segment_labels` and `captions`, as far as there are any.
+    """
+    transcripts = found.get("transcripts", TRANSCRIPTS.empty_table())
+    said, spoken = _texts(transcripts), _languages(transcripts)
+    seen = _texts(found.get("captions", CAPTIONS.empty_table()))
+    tags = _tags(found.get("segment_labels", SEGMENT_LABELS.empty_table()))
     columns = (items[name].to_pylist() for name in ("item_id", "title", "description", "tags"))
     return {
         item_id: Known(
