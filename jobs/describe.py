@@ -4,54 +4,53 @@ ray job submit -- python -m jobs.describe --config jobs/describe_cpu.toml
 """
 
 import logging
-from collections import Counter
 from dataclasses import asdict
 
 from avrec import tabular
 from avrec.config import RunConfig
-from avrec.distributed.describe import describe_opinions, describe_texts
-from avrec.distributed.describe_clips import TABLES, describe_clips, models_of
-from avrec.distributed.embed import plan
+from avrec.distributed import describe, embed
+from avrec.distributed.extract import log_end
 from avrec.distributed.session import run_job
 from avrec.embed.describe.opinions import reception
 from avrec.log import pairs
-from avrec.schema import DESCRIPTIONS, ITEMS, MEDIA, OPINIONS, RECEPTION
-from avrec.store import Recipe, Workspace
+from avrec.schema import DESCRIPTIONS, ITEMS, MEDIA, OPINIONS, QUARANTINE, RECEPTION
+from avrec.store import Workspace
 
 logger = logging.getLogger("avrec.jobs.describe")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `descriptions`, what it is from, and where comments are named, what they say."""
-    asked, seen = config.describe, plan(config.embed)
-    models = models_of(asked)
+    asked = config.describe
+    models = describe.models_of(asked)
     if not models:
         logger.info("nothing to describe with: no section of [describe] names a model")
         return
-    outside = models | {"comments": tabular.fingerprint(asked.opinions.uri), "plan": seen.key}
+    plan = embed.plan(config.embed).key
+    outside = models | {"comments": tabular.fingerprint(asked.opinions.uri), "plan": plan}
     recipe = workspace.recipe(asdict(asked), "items", "media", outside=outside)
     if workspace.has("descriptions", recipe):
         logger.info("up to date")
         return
     items, media = workspace.read_table("items", ITEMS), workspace.read_table("media", MEDIA)
-    found = describe_clips(
-        media, asked, seen, config.media.limits, workspace.root, config.embed.num_actors
-    )
-    for name, table in found.tables.items():
-        workspace.write_table(name, table, TABLES[name], recipe)
+    how = describe.clip_extraction(asked, config.embed, config.media.limits, workspace.root)
+    of = embed.owned(items, media)
+    seen, report = describe.describe_clips(of, how)
+    log_end(report)
+    if report.stages:
+        with workspace.create("describe_stats", workspace.recipe(asdict(asked))) as draft:
+            draft.add_json("stats.json", report.to_json())
+    for name, table in seen.items():
+        workspace.write_table(name, table, describe.TABLES[name], recipe)
+    workspace.write_table("describe_quarantine", embed.quarantine(of, how), QUARANTINE, recipe)
     if asked.opinions.uri:
-        _write_opinions(config, workspace, recipe)
-    table = describe_texts(items, found.tables, asked, workspace.root)
+        reading = describe.text_extraction(asked, how, of_comments=True)
+        comments = describe.describe_comments(asked, reading)
+        workspace.write_table("opinions", comments, OPINIONS, recipe)
+        workspace.write_table("reception", reception(comments), RECEPTION, recipe)
+    table = describe.describe_items(items, seen, asked, describe.text_extraction(asked, how))
     workspace.write_table("descriptions", table, DESCRIPTIONS, recipe)
     logger.info("described %s", pairs(items=len(table)))
-    for kind, count in Counter(found.failures["kind"].to_pylist()).most_common():
-        logger.warning("not described %s", pairs(kind=kind, files=count))
-
-
-def _write_opinions(config: RunConfig, workspace: Workspace, recipe: Recipe) -> None:
-    table = describe_opinions(config.describe, workspace.root)
-    workspace.write_table("opinions", table, OPINIONS, recipe)
-    workspace.write_table("reception", reception(table), RECEPTION, recipe)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def owned(items: pa.Table, media: pa.Table, descriptions: pa.Table | None = None
     return Owned(
         files=files,
         texts=said.select(OWNERS.names),
-        contents=pa.concat_tables([_contents(files), _contents(said)]),
+        contents=pa.concat_tables([contents_of(files), contents_of(said)]),
         refused=_refused(refused),
     )
 
@@ -126,7 +126,7 @@ def write_embeddings(
     bad = unplayable["item_id"].combine_chunks()
     number = 0
     for planned in _encoders(how):
-        for part in _of_items(of, how, planned):
+        for part in of_items(of, how, planned):
             rows = part.filter(pc.invert(pc.is_in(part["item_id"], value_set=bad)))
             named = conform(
                 rows.append_column("encoder", pa.array([planned.key] * len(rows), pa.string())),
@@ -144,7 +144,7 @@ def write_per_item(of: Owned, how: Extraction, schema: pa.Schema, draft: Draft) 
     columns = [field.name for field in schema if field.name != "item_id"]
     mine = [planned for planned in how.producers if planned.schema.names == columns]
     for planned in mine:
-        for number, part in enumerate(_of_items(of, how, planned)):
+        for number, part in enumerate(of_items(of, how, planned)):
             draft.add_table(f"part-{number:06d}.parquet", conform(part, schema), schema)
 
 
@@ -156,7 +156,7 @@ def _encoders(how: Extraction) -> list[Planned]:
     return [planned for planned in how.producers if "vector" in planned.schema.names]
 
 
-def _of_items(of: Owned, how: Extraction, planned: Planned) -> Iterator[pa.Table]:
+def of_items(of: Owned, how: Extraction, planned: Planned) -> Iterator[pa.Table]:
     """Rows of contents as rows of the items that have them, part by part."""
     owners = of.of(planned).select(["item_id", "sha256"])
     for part in planned.ledger(how.root).tables():
@@ -177,7 +177,7 @@ def _said(items: pa.Table, words: Sequence[str]) -> pa.Table:
     return said.filter(pc.greater(pc.binary_length(said["text"]), 0))
 
 
-def _contents(owners: pa.Table) -> pa.Table:
+def contents_of(owners: pa.Table) -> pa.Table:
     """CONTENTS: the first owner's file, or the text."""
     kept = "text" if "text" in owners.column_names else "uri"
     first = owners.group_by("sha256", use_threads=False).aggregate([(kept, "first")])

@@ -40,7 +40,6 @@ from avrec.media.sampling import Plan
 from avrec.store import Place
 
 logger = logging.getLogger(__name__)
-TEXTS_PER_BLOCK = 512
 BLOCK_BYTES = 32 << 20
 CALLS_AT_ONCE = 2
 """Blocks that an actor is at: the files of the second are decoded while the first is finished."""
@@ -76,6 +75,8 @@ class Extraction:
     """Decoding children of each actor that decodes."""
     files_per_block: int = 16
     """Files whose results are written as one part."""
+    texts_per_block: int = 512
+    """The same, of texts."""
     run: str = field(default_factory=lambda: secrets.token_hex(6))
     """Name of this run."""
 
@@ -137,7 +138,7 @@ def _run(missing: pa.Table, how: Extraction, report: Report) -> None:
 def _passed(missing: pa.Table, how: Extraction) -> Dataset:
     needed = sorted(set(pc.list_flatten(missing["missing"]).to_pylist()))
     stages = _stages(needed, how)
-    blocks = _blocks(missing, how.files_per_block)
+    blocks = _blocks(missing, how)
     _warn_of_room([how.pools[stage.pool] for stage in stages])
     passed = ray.data.from_blocks(blocks)
     passed.context.target_max_block_size = BLOCK_BYTES
@@ -179,10 +180,10 @@ def _stages(needed: list[int], how: Extraction) -> list[Stage]:
     ]
 
 
-def _blocks(missing: pa.Table, files_per_block: int) -> list[pa.Table]:
+def _blocks(missing: pa.Table, how: Extraction) -> list[pa.Table]:
     texts = missing.filter(pc.is_valid(missing["text"]))
     files = missing.filter(pc.is_null(missing["text"]))
-    return sliced(files, files_per_block) + sliced(texts, TEXTS_PER_BLOCK)
+    return sliced(files, how.files_per_block) + sliced(texts, how.texts_per_block)
 
 
 def _warn_of_room(pools: list[Pool]) -> None:

@@ -177,7 +177,7 @@ class DescribeConfig:
             )
 
 
-SignalConfig = SpeechConfig | SoundsConfig | FramesConfig | SafetyConfig
+SignalConfig = SpeechConfig | SoundsConfig | FramesConfig | SafetyConfig | CaptionsConfig
 
 
 def settings_digest(config: SignalConfig, *without: str) -> str:
