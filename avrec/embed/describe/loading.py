@@ -45,8 +45,9 @@ def key_of(section: str, config: DescribeConfig) -> str:
     """
     one = getattr(config, section)
     models = [one.revision or digest(one.model)]
-    models += [digest(model) for model in [getattr(one, "words_model", "")] if model]
-    settings = settings_digest(one, "model", "words_model", "thresholds")
+    beside = [getattr(one, name, "") for name in ("words_model", "voice_model")]
+    models += [digest(model) for model in beside if model]
+    settings = settings_digest(one, "thresholds")
     return f"{section}-{Path(one.model).name}@{'+'.join(models)}.{settings}"
 
 
