@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import next_fast_len
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from avrec.arrays import Array, Frame, Values, Waveform
 from avrec.media.decode import Clip
@@ -74,7 +74,7 @@ def hash_frames(frames: Frame) -> FrameHashes:
     """Hash frames of shape (num_frames, height, width, 3)."""
     if not len(frames):
         return np.empty(0, np.uint64)
-    grey = _cells(frames.mean(axis=3, dtype=np.float32), *GRID)
+    grey = _cells(frames, *GRID)
     bits = (np.diff(grey, axis=2) > 0).reshape(len(frames), -1)
     hashes = _packed(bits, np.uint64)
     return np.where(grey.std(axis=(1, 2)) < FLAT, np.uint64(0), hashes)
@@ -109,10 +109,10 @@ def align(first: SoundWords, second: SoundWords) -> Alignment:
     Of equals it is the one with the longest overlap.
     """
     length = next_fast_len(len(first) + len(second), real=True)
-    spectra = [np.fft.rfft(_signs(words), length, axis=0) for words in (first, second)]
-    sums = np.fft.irfft((spectra[0] * spectra[1].conj()).sum(axis=1), length)
-    told = [np.fft.rfft((words != 0).astype(np.float64), length) for words in (first, second)]
-    overlaps = np.rint(np.fft.irfft(told[0] * told[1].conj(), length))
+    spectra = [rfft(_signs(words), length, axis=0) for words in (first, second)]
+    sums = irfft((spectra[0] * spectra[1].conj()).sum(axis=1), length)
+    told = [rfft((words != 0).astype(np.float64), length) for words in (first, second)]
+    overlaps = np.rint(irfft(told[0] * told[1].conj(), length))
     enough = overlaps >= MIN_OVERLAP_SECONDS / HOP_SECONDS
     if not enough.any():
         return Alignment(0.0, np.nan)
@@ -128,9 +128,11 @@ def _parts(windows: Array) -> list[Array]:
 
 
 def _band_energies(windows: Array) -> Values:
-    power = np.abs(np.fft.rfft(windows * np.hanning(WINDOW).astype(np.float32), axis=1)) ** 2
-    edges = np.searchsorted(np.fft.rfftfreq(WINDOW, 1 / SAMPLE_RATE), BAND_EDGES_HZ)
-    return np.add.reduceat(power, edges, axis=1)[:, :-1] / WINDOW**2
+    edges = np.searchsorted(rfftfreq(WINDOW, 1 / SAMPLE_RATE), BAND_EDGES_HZ)
+    spectra = rfft(windows * np.hanning(WINDOW).astype(np.float32), axis=1)
+    heard = spectra[:, edges[0] : edges[-1]]
+    power = heard.real.astype(np.float64) ** 2 + heard.imag.astype(np.float64) ** 2
+    return np.add.reduceat(power, edges[:-1] - edges[0], axis=1) / WINDOW**2
 
 
 def _signs(words: SoundWords) -> Values:
@@ -144,14 +146,18 @@ def _packed(bits: Array, dtype: npt.DTypeLike) -> Array:
     return np.packbits(bits, axis=1, bitorder="little").view(dtype)[:, 0]
 
 
-def _cells(grey: Array, num_rows: int, num_columns: int) -> Array:
-    """Mean of each cell of a grid over pictures of shape (num, height, width)."""
-    for axis, count in ((1, num_rows), (2, num_columns)):
-        size = grey.shape[axis]
-        starts = np.arange(count) * size // count
-        stops = np.maximum(-(-np.arange(1, count + 1) * size // count), starts + 1)
-        sums = np.insert(grey.cumsum(axis=axis, dtype=np.float64), 0, 0.0, axis=axis)
-        grey = (sums.take(stops, axis) - sums.take(starts, axis)) / (
-            (stops - starts).reshape((1, -1, 1) if axis == 1 else (1, 1, -1))
-        )
-    return grey
+def _cells(frames: Frame, num_rows: int, num_columns: int) -> Array:
+    """Mean grey of each cell of a grid, shape (num_frames, num_rows, num_columns)."""
+    num_frames, height, width, channels = frames.shape
+    rows, columns = (
+        np.arange(n) * size // n for n, size in ((num_rows, height), (num_columns, width))
+    )
+    bands = np.add.reduceat(frames.reshape(num_frames, height, -1), rows, axis=1, dtype=np.uint32)
+    grey = bands.reshape(num_frames, num_rows, width, channels).sum(axis=3)
+    sums = np.add.reduceat(grey, columns, axis=2)
+    return sums / (channels * np.outer(_lengths(rows, height), _lengths(columns, width)))
+
+
+def _lengths(starts: Array, size: int) -> Array:
+    """Length of each stretch; where pixels are too few, two stretches share one."""
+    return np.maximum(np.diff(starts, append=size), 1)

@@ -22,9 +22,9 @@ def thumbnail(clip: Clip) -> bytes:
 
 def most_telling(frames: Frame) -> int:
     """The frame with most detail in its light: neither black nor blurred; the first of equals."""
-    grey = frames.mean(axis=3, dtype=np.float32)
-    detail = [np.abs(np.diff(one, axis=axis)).mean() for one in grey for axis in (0, 1)]
-    return int(np.nan_to_num(np.reshape(detail, (len(frames), 2))).sum(axis=1).argmax())
+    green = frames[..., 1].astype(np.int16)
+    detail = [np.abs(np.diff(green, axis=axis)).sum(axis=(1, 2)) for axis in (1, 2)]
+    return int(np.sum(detail, axis=0).argmax())
 
 
 def wave(waveform: Waveform) -> Frame:

@@ -47,3 +47,7 @@ def test_sound_is_drawn_loud_where_it_is_loud(tmp_path):
 
 def test_the_smallest_clips_have_one():
     assert shown(jpeg(np.zeros((1, 1, 3), np.uint8))).shape == (1, 1, 3)
+
+
+def test_a_frame_of_one_pixel_tells_as_much_as_another():
+    assert most_telling(np.zeros((2, 1, 1, 3), np.uint8)) == 0
