@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 from avrec import baselines
 from avrec.arrays import Values
+from avrec.copies import Copies
+from avrec.duplicates import groups
 from avrec.embed import pool
 from avrec.errors import ArtifactError
 from avrec.factors import Retriever
@@ -19,7 +21,7 @@ from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
 from avrec.models.knowledge import knowledge
 from avrec.recommend import SOURCES, RecommendConfig, Recommender
-from avrec.schema import INTERACTIONS, ITEMS, MEDIA, METRICS
+from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
@@ -63,6 +65,13 @@ def served_models(workspace: Workspace, config: RecommendConfig) -> dict[str, Ar
     return trained_models(workspace, tuple(named))
 
 
+def duplicates_of(workspace: Workspace) -> pa.Table:
+    """Read DUPLICATES; none where nobody looked for them."""
+    if not workspace.has("duplicates"):
+        return DUPLICATES.empty_table()
+    return workspace.read_table("duplicates", DUPLICATES)
+
+
 def intact(workspace: Workspace) -> bool:
     """Tell whether every file of the current bundle is as its manifest says."""
     try:
@@ -89,6 +98,7 @@ def build_recommender(
     models: Mapping[str, Artifact],
     config: RecommendConfig,
     media: pa.Table | None = None,
+    duplicates: pa.Table | None = None,
 ) -> Recommender:
     """Load the models at hand and join them over one catalogue.
 
@@ -99,6 +109,7 @@ def build_recommender(
             `config.sources` does not name, only the ranker and what content is like play a part.
         config: how lists are made.
         media: MEDIA of the items that have files.
+        duplicates: DUPLICATES, where they were looked for.
     """
     vocabulary = Vocabulary.of(items["item_id"])
     pooled = pool.load(models["content"], vocabulary) if "content" in models else None
@@ -107,8 +118,9 @@ def build_recommender(
     retrievers.append(popularity.fit(interactions, vocabulary))
     scorer = ranker.load(models["ranker"], vocabulary) if "ranker" in models else None
     known = knowledge(items, interactions, pooled, media)
-    titles = items["title"].to_pylist()
-    return Recommender(vocabulary, titles, retrievers, known, scorer, config)
+    if duplicates is not None and config.one_of_each:
+        known = replace(known, copies=Copies.of(groups(duplicates, vocabulary)))
+    return Recommender(vocabulary, items["title"].to_pylist(), retrievers, known, scorer, config)
 
 
 def retriever(
@@ -141,6 +153,7 @@ class Contents:
     interactions: pa.Table
     seen: pa.Table
     media: pa.Table
+    duplicates: pa.Table
     models: Mapping[str, Artifact]
     recommend: RecommendConfig
     feedback: FeedbackConfig
@@ -152,6 +165,7 @@ def write(draft: Draft, contents: Contents) -> None:
     draft.add_table("interactions.parquet", contents.interactions, INTERACTIONS)
     draft.add_table("seen.parquet", contents.seen, SEEN)
     draft.add_table("media.parquet", contents.media, MEDIA)
+    draft.add_table("duplicates.parquet", contents.duplicates, DUPLICATES)
     facts = {
         "models": sorted(contents.models),
         "recommend": asdict(contents.recommend),
@@ -189,7 +203,8 @@ def load(artifact: Artifact) -> Bundle:
     media = artifact.table("media.parquet", MEDIA)
     lists = facts["recommend"]
     config = RecommendConfig(**{**lists, "sources": tuple(lists["sources"])})
-    recommender = build_recommender(items, interactions, models, config, media)
+    copies = artifact.table("duplicates.parquet", DUPLICATES)
+    recommender = build_recommender(items, interactions, models, config, media, copies)
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks
     everyone = pa.chunked_array(chunks, pa.string())

@@ -8,7 +8,13 @@ import numpy as np
 import pyarrow as pa
 
 from avrec.arrays import Idx
-from avrec.bundle import build_recommender, catalogue, retriever, trained_models
+from avrec.bundle import (
+    build_recommender,
+    catalogue,
+    duplicates_of,
+    retriever,
+    trained_models,
+)
 from avrec.embed import pool
 from avrec.evaluate import Case, cases, lists_of
 from avrec.models import popularity
@@ -30,13 +36,14 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
 
     "fused" is the recommender as served without its ranker, "ranked" with it, where there is one.
     Popularity counts what was before the cut, and the last seven days of that. As in serving, a
-    user of whom a model knows nothing gets the popular items.
+    user of whom a model knows nothing gets the popular items. Near-duplicates are hidden in the
+    first two only, if `config.one_of_each`; a copy of what a user took to later is no hit.
     """
     before = pa.concat_tables([split.train, split.rank])
     items, vocabulary = catalogue(workspace.read_table("items", ITEMS))
     media = workspace.read_table("media", MEDIA)
     made = trained_models(workspace)
-    whole = build_recommender(items, before, made, config, media)
+    whole = build_recommender(items, before, made, config, media, duplicates_of(workspace))
     *proposing, popular = whole.retrievers
     others = [name for name in SOURCES if name in made and name not in config.sources]
     pooled = pool.load(made["content"], vocabulary) if "content" in made else None

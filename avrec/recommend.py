@@ -5,12 +5,13 @@ they proposed is ordered by reciprocal rank fusion, in which a ranker, where the
 voice of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from avrec.arrays import Array, Idx, Scores, Vectors, unit
+from avrec.arrays import Array, Idx, Mask, Scores, Vectors, unit
 from avrec.factors import Retriever
 from avrec.index import Lister, top_k
 from avrec.interactions import Histories
@@ -36,6 +37,8 @@ class RecommendConfig:
     """Voice of the ranker beside those of the retrievers, one each, when ranks are fused."""
     min_similarity: float = 0.3
     """Cosine from which a past item is named as the reason for a recommended one."""
+    one_of_each: bool = True
+    """Whether a list shows one of each group of near-duplicates, where these were found."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.sources if name not in SOURCES]
@@ -91,11 +94,18 @@ class Candidates:
         """Retrievers that proposed one candidate."""
         return tuple(name for name, ranks in self.ranks.items() if ranks[entry])
 
+    def where(self, kept: Mask) -> "Candidates":
+        """Some of them."""
+        scores = {name: values[kept] for name, values in self.scores.items()}
+        ranks = {name: places[kept] for name, places in self.ranks.items()}
+        return Candidates(self.query[kept], self.item[kept], scores, ranks)
+
 
 class Recommender:
     """Retrieves and ranks for a batch of histories over one catalogue.
 
-    An item whose every file failed is never listed.
+    An item whose every file failed is never listed. Of a work's copies a list shows one, and none
+    to whom one of them is known.
     """
 
     def __init__(
@@ -129,10 +139,11 @@ class Recommender:
         keys, ranks = [], []
         for retriever in self.retrievers:
             if isinstance(retriever, Lister):
-                idx = self._listed(retriever, histories, exclude, depth)
+                propose = partial(self._listed, retriever, histories, exclude)
             else:
-                idx = self._nearest(retriever, vectors[retriever.name], exclude, depth)
-            keys.append(_keyed(idx, num_items))
+                propose = partial(self._nearest, retriever, vectors[retriever.name], exclude)
+            idx = self._of_enough_works(propose, len(histories), depth)
+            keys.append(_keyed(idx, self.knowledge.copies.places(idx), num_items))
         every = np.unique(np.concatenate([k for k, _ in keys])) if keys else np.empty(0, np.int64)
         for proposed, place in keys:
             rank = np.zeros(len(every), np.int32)
@@ -205,10 +216,12 @@ class Recommender:
         total = np.zeros(len(self.items), np.float32)
         for vectors in self._likeness:
             total += vectors @ vectors[item] / len(self._likeness)
-        total[item] = -np.inf
+        total[self.knowledge.copies.group == self.knowledge.copies.group[item]] = -np.inf
         total[~self.knowledge.playable] = -np.inf
         order = np.lexsort((np.arange(len(total)), -total))
-        rows: Idx = order[total[order] > 0][:k].astype(np.int32)
+        order = order[total[order] > 0]
+        _, first = np.unique(self.knowledge.copies.group[order], return_index=True)
+        rows: Idx = order[np.sort(first)][:k].astype(np.int32)
         reason = f'Similar to "{self.titles[item]}"'
         sources: list[tuple[str, ...]] = [("similar",)] * len(rows)
         return Ranked(rows, total[rows], sources, [reason] * len(rows))
@@ -219,28 +232,59 @@ class Recommender:
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         seen = histories if exclude is None else _join(histories, exclude)
-        candidates = self.candidates(histories, seen, k)
+        candidates = self.candidates(histories, self.knowledge.copies.spread(seen), k)
         scores = self.score(histories, candidates, at)
+        if self.knowledge.copies.repeated[candidates.item].any():
+            kept = self.knowledge.copies.best(candidates.query, candidates.item, scores)
+            candidates, scores = candidates.where(kept), scores[kept]
         return candidates, scores, np.searchsorted(candidates.query, np.arange(len(histories) + 1))
 
     def _ranks(self) -> bool:
         return self.ranker is not None and self.config.ranker_weight > 0
 
-    def _nearest(self, retriever: Retriever, vectors: Vectors, exclude: Histories, k: int) -> Idx:
-        """Rows of the highest dot products, shape (num_queries, k), padded with -1."""
-        rows = np.full((len(vectors), k), -1, np.int32)
-        asked = np.flatnonzero(vectors.any(axis=1)).astype(np.int32)
+    def _of_enough_works(
+        self, propose: Callable[[Idx, int], Idx], num_queries: int, depth: int
+    ) -> Idx:
+        """Ask for longer lists where copies fill one, until it has `depth` works or all there are.
+
+        How long a list gets does not depend on the others beside it.
+        """
+        rows = propose(np.arange(num_queries, dtype=np.int32), depth)
+        width, short = depth, self._short(rows, depth)
+        while len(short) and width < len(self.items):
+            width = min(2 * width, len(self.items))
+            rows = np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
+            rows[short] = propose(short, width)
+            short = short[self._short(rows[short], depth)]
+        return rows
+
+    def _short(self, rows: Idx, depth: int) -> Idx:
+        """Which full lists have fewer than `depth` works."""
+        if not rows.size or not self.knowledge.copies.repeated.any():
+            return np.empty(0, np.int32)
+        lacking = (rows[:, -1] >= 0) & (self.knowledge.copies.num_works(rows) < depth)
+        return np.flatnonzero(lacking).astype(np.int32)
+
+    def _nearest(
+        self, retriever: Retriever, vectors: Vectors, exclude: Histories, queries: Idx, k: int
+    ) -> Idx:
+        """Rows of the highest dot products, shape (len(queries), k), padded with -1."""
+        rows = np.full((len(queries), k), -1, np.int32)
+        told = np.flatnonzero(vectors[queries].any(axis=1))
+        asked = queries[told]
         if len(asked) and k:
             known, barred = self._known[retriever.name], exclude.take(asked)
             found = top_k(vectors[asked], retriever.items.vectors, k, exclude=barred, known=known)
-            rows[asked] = found.idx
+            rows[told] = found.idx
         return rows
 
-    def _listed(self, lister: Lister, histories: Histories, exclude: Histories, k: int) -> Idx:
-        """Rows that a model without vectors lists, shape (num_queries, k), padded with -1."""
+    def _listed(
+        self, lister: Lister, histories: Histories, exclude: Histories, queries: Idx, k: int
+    ) -> Idx:
+        """Rows that a model without vectors lists, shape (len(queries), k), padded with -1."""
         if not k:
-            return np.empty((len(histories), 0), np.int32)
-        rows = lister.lists(histories, k, exclude).idx
+            return np.empty((len(queries), 0), np.int32)
+        rows = lister.lists(histories.take(queries), k, exclude.take(queries)).idx
         return np.where(self.knowledge.playable[rows], rows, np.int32(-1))
 
     def _fuse(self, histories: Histories, candidates: Candidates) -> Scores:
@@ -273,11 +317,11 @@ class Recommender:
         return history[best], pairs[np.arange(len(items)), best]
 
 
-def _keyed(rows: Idx, num_items: int) -> tuple[Array, Array]:
+def _keyed(rows: Idx, places: Idx, num_items: int) -> tuple[Array, Array]:
     """Keys (query * num_items + item) and places of one retriever's proposals."""
     query, column = np.nonzero(rows >= 0)
     keys = query * np.int64(num_items) + rows[query, column]
-    return keys, (column + 1).astype(np.int32)
+    return keys, places[query, column]
 
 
 def _best(candidates: Candidates, scores: Scores, entries: slice, k: int) -> Array:

@@ -12,6 +12,7 @@ from avrec import bundle, lineup
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
 from avrec.evaluate import evaluate, format_table, summary
+from avrec.log import pairs
 from avrec.schema import INTERACTIONS, METRICS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -28,7 +29,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         "seed": config.seed,
     }
     models = bundle.trained_models(workspace)
-    recipe = workspace.recipe(settings, "items", "media", "interactions", *models)
+    copies = [name for name in ("duplicates",) if workspace.has(name)]
+    recipe = workspace.recipe(settings, "items", "media", "interactions", *models, *copies)
     if workspace.has("metrics", recipe):
         logger.info("up to date")
         return
@@ -38,6 +40,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         evaluate(lists, case, config.evaluate, seed=config.seed) for case, lists in answers
     )
     workspace.write_table("metrics", metrics, METRICS, recipe)
+    hidden = len(bundle.duplicates_of(workspace)) if config.recommend.one_of_each else 0
+    logger.info("lists %s", pairs(one_of_each=config.recommend.one_of_each, copies=hidden))
     logger.info("metrics\n%s", format_table(summary(metrics)))
 
 

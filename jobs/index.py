@@ -19,8 +19,8 @@ TABLES = ("items", "media", "events", "interactions")
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `bundle` from whichever models were made and are to propose or rank."""
     models = bundle.served_models(workspace, config.recommend)
-    metrics = [name for name in ("metrics",) if workspace.has(name)]
-    recipe = workspace.recipe(config.recommend, *TABLES, *models, *metrics)
+    more = [name for name in ("metrics", "duplicates") if workspace.has(name)]
+    recipe = workspace.recipe(config.recommend, *TABLES, *models, *more)
     if workspace.has("bundle", recipe) and bundle.intact(workspace):
         logger.info("up to date")
         return
@@ -33,6 +33,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
             interactions=workspace.read_table("interactions", INTERACTIONS),
             seen=finished(events, media, config.feedback),
             media=media,
+            duplicates=bundle.duplicates_of(workspace),
             models=models,
             recommend=config.recommend,
             feedback=config.feedback,

@@ -12,7 +12,7 @@ LAYERS = [
     {"schema", "log", "workers", "index_kernels"},
     {"vocab", "store"},
     {"interactions", "tabular", "ledger", "versions"},
-    {"factors", "index_search", "prints"},
+    {"factors", "index_search", "prints", "copies"},
     {
         "media",
         "embed",

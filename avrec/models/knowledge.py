@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec.arrays import Idx, Mask, Micros, Offsets, Scores, Values, Vectors
+from avrec.copies import Copies
 from avrec.embed.pool import Content
 from avrec.interactions import Histories
 from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
@@ -56,7 +57,7 @@ class Knowledge:
     `counts` are interactions of the training window, `log_popularity` the log of their smoothed
     share over an even share; `published_at` is -1 where unknown, `duration_seconds` NaN;
     `content` has unit rows, zeros where there is none; `playable` is false for an item whose
-    every file failed.
+    every file failed; `copies` says which items are one work.
     """
 
     counts: Values
@@ -68,6 +69,7 @@ class Knowledge:
     creators: Attribute
     languages: Attribute
     tags: Attribute
+    copies: Copies
 
 
 def knowledge(
@@ -79,6 +81,8 @@ def knowledge(
     num_hashes: int = 1024,
 ) -> Knowledge:
     """Gather what is known of each item of the catalogue, in the order of its vocabulary.
+
+    Every item is alone among its copies until told otherwise.
 
     Args:
         items: ITEMS, in any order.
@@ -106,6 +110,7 @@ def knowledge(
         creators=attribute(table["creator_id"], num_hashes),
         languages=attribute(table["language"], num_hashes),
         tags=attribute(table["tags"], num_hashes),
+        copies=Copies.none(num_items),
     )
 
 

@@ -12,7 +12,7 @@ from avrec import bundle
 from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.recommend import RecommendConfig
-from avrec.schema import INTERACTIONS, ITEMS, MEDIA
+from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA
 from avrec.serving.app import ServeArgs, app, open_service
 from avrec.serving.auth import create_key
 from avrec.store import Workspace
@@ -34,6 +34,7 @@ def args(tmp_path_factory):
         interactions=pa.Table.from_pylist(liked, schema=INTERACTIONS),
         seen=bundle.SEEN.empty_table(),
         media=MEDIA.empty_table(),
+        duplicates=DUPLICATES.empty_table(),
         models={},
         recommend=RecommendConfig(),
         feedback=FeedbackConfig(),
