@@ -75,7 +75,7 @@ def _clip(container: InputContainer, plan: Plan, limits: Limits) -> Clip:
     return Clip(
         duration_seconds=sweep.seconds,
         frames=frames,
-        frame_seconds=sweep.pictures.seconds(),
+        frame_seconds=np.minimum(sweep.pictures.seconds(), np.nextafter(sweep.seconds, 0.0)),
         waveform=waveform,
         spans=tuple(sweep.spans()),
         damaged=tuple(joined(sweep.faults.spans)),

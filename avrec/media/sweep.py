@@ -23,6 +23,7 @@ from avrec.media.taking import Pictures, Sound
 
 MISSING_SECONDS = 1.0
 """What an index may promise beyond the last packet before that counts as missing."""
+FRAME_SECONDS = 0.04
 NO_DECODER = (av.error.PatchWelcomeError, av.error.DecoderNotFoundError)
 
 
@@ -83,9 +84,9 @@ class Sweep:
 
     @property
     def seconds(self) -> float:
-        """Length of what was decoded."""
+        """Length of what was decoded; a frame that tells no length counts as a short one."""
         seen = self.planned_seconds if self.pictures.done else self.pictures.end_seconds
-        return max(seen, self.sound.seconds)
+        return max(seen, self.sound.seconds) or FRAME_SECONDS
 
     def spans(self) -> list[Span]:
         """Segments of what was decoded, by the policy of the plan."""

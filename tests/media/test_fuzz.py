@@ -79,6 +79,8 @@ def is_whole(clip):
     assert 0 < clip.duration_seconds <= 5.5
     assert clip.spans[0].start_seconds == 0
     assert (np.diff(clip.frame_seconds) > 0).all()
+    assert sum(len(clip.frames_in(span)) for span in clip.spans) == len(clip.frames)
+    assert np.isfinite(clip.damaged).all()
 
 
 @given(name=st.sampled_from(NAMES), harm=HARM)
