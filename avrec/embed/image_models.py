@@ -102,7 +102,12 @@ class Preparation:
         ratio = max(
             self.shortest_edge / min(height, width), self.size[0] / height, self.size[1] / width
         )
-        return max(self.size[0], round(height * ratio)), max(self.size[1], round(width * ratio))
+        return max(self.size[0], _floor(height * ratio)), max(self.size[1], _floor(width * ratio))
+
+
+def _floor(length: float) -> int:
+    """Cut to whole pixels, as transformers does, but for errors of floating point."""
+    return int(length + 1e-6)
 
 
 def _height_and_width(size: Any, side: int) -> tuple[int, int]:
