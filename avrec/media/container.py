@@ -44,6 +44,7 @@ CONVERT = "convert it, such as to MP4 with H.264 and AAC"
 AGAIN = "fetch or export it again"
 LEAVE_OUT = "leave it out"
 NO_MEMORY = "it needs more memory than media.limits.memory_mb; raise that if you trust it"
+INDEXED = ("mov", "avi", "matroska")
 PICTURE = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 MIN_BITS_PER_SECOND = 100
 """A length that would leave fewer bits for a second than this is no length but damage."""
@@ -116,6 +117,11 @@ def promised_seconds(streams: list[av.stream.Stream]) -> float:
     """Timestamp of the last packet that the index of a file tells of; 0 where it has none."""
     ends = [float(s.index_entries[-1].timestamp * s.time_base) for s in streams if s.index_entries]
     return max(ends, default=0.0)
+
+
+def indexed(container: InputContainer) -> bool:
+    """Whether the index tells keyframes; that of a stream such as MPEG's tells any packet."""
+    return container.format.name.split(",")[0] in INDEXED
 
 
 def check(container: InputContainer, limits: Limits) -> None:

@@ -16,6 +16,8 @@ from av.container import InputContainer
 
 JUMP_BYTES = 1 << 20
 """What must lie between here and a keyframe to seek it rather than read on."""
+DELAY_SECONDS = 1.0
+"""By how much a picture may be shown later than the index tells, which is when it is decoded."""
 MAX_HELD_BYTES = 64 << 20
 """A group larger than this is decoded whether it is wanted or not."""
 
@@ -75,23 +77,16 @@ class Ahead:
 
     stream: av.VideoStream
     _sought_seconds: float = -math.inf
-    _delay: int = 0
 
     def jump(self, container: InputContainer, packet: av.Packet, wanted_seconds: float) -> None:
-        """Seek the group of a wanted moment if it lies far beyond a packet that was just read.
-
-        The index tells when keyframes are decoded, which is before they are shown: by as much as
-        the packets read so far say.
-        """
-        if packet.pts is not None and packet.dts is not None:
-            self._delay = max(self._delay, packet.pts - packet.dts)
-        if not self._sought_seconds < wanted_seconds < math.inf:
+        """Seek the group of a wanted moment if it lies far beyond a packet that was just read."""
+        if packet.pos is None or not self._sought_seconds < wanted_seconds < math.inf:
             return
         self._sought_seconds = wanted_seconds
         entries, tick = self.stream.index_entries, self.stream.time_base
         assert tick is not None
-        at = entries.search_timestamp(int(wanted_seconds / tick) - self._delay)
-        if at < 0 or packet.pos is None:
+        at = entries.search_timestamp(int((wanted_seconds - DELAY_SECONDS) / tick))
+        if at < 0:
             return
         if JUMP_BYTES < entries[at].pos - packet.pos < container.size - packet.pos:
             container.seek(entries[at].timestamp, stream=self.stream)

@@ -11,6 +11,7 @@ from avrec.errors import MediaError
 from avrec.media.container import (
     NO_MEMORY,
     duration_seconds,
+    indexed,
     picture_and_sound,
     promised_seconds,
     start_seconds,
@@ -61,7 +62,7 @@ class Sweep:
         self._meter = Meter(limits, container.size)
         self._start_seconds = start_seconds(container)
         self._groups = Groups(self.video.codec_context) if self.video else None
-        self._ahead = Ahead(self.video) if self.video and self.video.index_entries else None
+        self._ahead = Ahead(self.video) if self.video and indexed(container) else None
         self._ended_seconds, self._next_seconds = 0.0, 0.0
         self._tick_seconds = {one.index: float(one.time_base or 0) for one in container.streams}
 
@@ -120,11 +121,17 @@ class Sweep:
         for due in self._due(packet, self._groups):
             self._look(due)
         if self._ahead is not None and self.sound.done and self.changes is None:
-            self._ahead.jump(self.container, packet, self._wanted + self._start_seconds)
+            self._jump(packet, self._ahead)
+
+    def _jump(self, packet: av.Packet, ahead: Ahead) -> None:
+        try:
+            ahead.jump(self.container, packet, self._wanted + self._start_seconds)
+        except av.FFmpegError:
+            self._ahead = None  # an index that misleads: what follows is read in order
 
     def _due(self, packet: av.Packet, groups: Groups) -> list[Due]:
         if packet.size == 0 and packet.dts is None:  # the last, which empties the decoder
-            return [*groups.rest(self._wanted), Due(packet, math.inf, lean=False)]
+            return [*groups.rest(self._wanted), Due(packet, self._ended_seconds, lean=False)]
         span = self._span(packet)
         self.pictures.end_seconds = max(self.pictures.end_seconds, span.stop_seconds)
         if self.plan.policy == "keyframes" and not packet.is_keyframe:
