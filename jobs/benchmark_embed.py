@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs import benchmark_embed_decode
+from jobs import benchmark_embed_decode, benchmark_embed_language
 
 Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
 
 PARTS: dict[str, Part] = {
     "decode": benchmark_embed_decode.run,
+    "language": benchmark_embed_language.run,
 }
 
 

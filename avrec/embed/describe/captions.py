@@ -102,9 +102,9 @@ def _loaded(config: CaptionsConfig) -> tuple[Any, Any]:
 
 def _told(lines: list[str]) -> str:
     """The line that names what is missing, with what to install."""
-    for package, install in (("torchvision", "torchvision"), ("PIL", "avrec[captions]")):
-        if any(package in line for line in lines):
-            return f"its processor needs {package}; install {install}"
+    for package, install in (("torchvision", "torchvision"), ("pil", "avrec[captions]")):
+        if any(f"requires the {package} library" in line.casefold() for line in lines):
+            return f"its processor needs {package}: pip install '{install}'"
     return lines[0]
 
 

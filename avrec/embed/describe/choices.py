@@ -1,8 +1,9 @@
 """Choose among given labels by likelihood, as calibrated by a prompt that says nothing.
 
 A label's score is the mean log-probability of its tokens after the item's prompt, less the same
-after prompts without content (Zhao et al. 2021, "Calibrate before use"), so that words which the
-model likes to say anyway do not win. Whatever the text says, the answer is one of the labels.
+after a prompt without content (Zhao et al. 2021, "Calibrate before use"), so that words which the
+model likes to say anyway do not win. That prompt has the form of the others: it calls the item by
+what any item is, such as a clip. Whatever a text says, the answer is one of the labels.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,6 @@ import numpy as np
 
 from avrec.arrays import Values
 from avrec.embed.describe.chat_model import Branch, ChatModel
-
-NOTHING = ("", "N/A", "...")
-"""Texts without content."""
 
 
 class Question(NamedTuple):
@@ -28,7 +26,14 @@ class Question(NamedTuple):
 class Chooser:
     """Asks a model the same questions of one text after another."""
 
-    def __init__(self, model: ChatModel, instruction: str, questions: Sequence[Question]) -> None:
+    def __init__(
+        self,
+        model: ChatModel,
+        instruction: str,
+        questions: Sequence[Question],
+        nothing: Sequence[int],
+    ) -> None:
+        """Calibrate the questions by the tokens `nothing` of a text without content."""
         self.model, self.instruction, self.questions = model, instruction, tuple(questions)
         self._branches = [
             Branch(
@@ -37,7 +42,7 @@ class Chooser:
             )
             for question in questions
         ]
-        self._usual = self._without_content()
+        self._usual = model.score(self.prompt(nothing), self._branches)
 
     def prompt(self, text: Sequence[int]) -> list[int]:
         """Tokens of the prompt for the tokens of a text."""
@@ -50,11 +55,6 @@ class Chooser:
             question.name: _softmax(score - usual)
             for question, score, usual in zip(self.questions, scores, self._usual, strict=True)
         }
-
-    def _without_content(self) -> list[Values]:
-        prompts = [self.prompt(self.model.own(text)) for text in NOTHING]
-        scores = [self.model.score(prompt, self._branches) for prompt in prompts]
-        return [np.mean(one, axis=0) for one in zip(*scores, strict=True)]
 
 
 def _softmax(scores: Values) -> Values:

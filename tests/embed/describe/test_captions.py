@@ -1,6 +1,7 @@
 """Captioners of real classes with random weights: they say something, and it means nothing."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,11 +15,17 @@ from avrec.errors import InputError
 from avrec.media.decode import Clip
 from avrec.media.sampling import Span
 from avrec.schema import CAPTIONS
+from tests.embed.describe.chats import save_tokenizer
 
 pytest.importorskip("PIL", reason="processors of pictures need Pillow")
 pytestmark = pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning")
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
 SIZES |= {"num_attention_heads": 2}
+TEMPLATE = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}"
+    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}"
+    "{% endfor %} BOT:{% endfor %}"
+)
 SIDE = {"height": 32, "width": 32}
 
 
@@ -38,6 +45,32 @@ def save_blip(folder):
     pictures = transformers.BlipImageProcessorPil(size=SIDE)
     transformers.BlipProcessor(pictures, tokenizer).save_pretrained(folder)
     transformers.BlipForConditionalGeneration(config).save_pretrained(folder)
+    return str(folder)
+
+
+def save_llava(folder):
+    torch.manual_seed(0)
+    save_tokenizer(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<image>"], special_tokens=True)
+    picture = tokenizer.convert_tokens_to_ids("<image>")
+    config = transformers.LlavaConfig(
+        vision_config=transformers.CLIPVisionConfig(**SIZES, image_size=32, patch_size=16),
+        text_config=transformers.LlamaConfig(**SIZES, vocab_size=len(tokenizer)),
+        image_token_id=picture,
+        image_token_index=picture,
+    )
+    pictures = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIDE)
+    processor = transformers.LlavaProcessor(
+        pictures,
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    )
+    processor.save_pretrained(folder)
+    transformers.LlavaForConditionalGeneration(config).save_pretrained(folder)
     return str(folder)
 
 
@@ -75,6 +108,33 @@ def test_segments_get_their_own_captions_where_asked(blip):
 
 def test_a_clip_without_pictures_gets_none(blip):
     assert len(Captioner(blip).describe(clip(0))) == 0
+
+
+def test_a_model_with_a_chat_template_is_shown_several_frames_and_asked(tmp_path):
+    config = CaptionsConfig(model=save_llava(tmp_path), frames=2, max_new_tokens=5)
+    captioner = Captioner(config)
+    assert captioner.asks
+    inputs = captioner._inputs(clip(2).frames)
+    assert len(inputs["pixel_values"]) == 2
+    asked = captioner.processor.decode(inputs["input_ids"][0], skip_special_tokens=True)
+    assert asked == f"USER: {config.prompt} BOT:"
+    assert captioner.describe(clip(6)).equals(captioner.describe(clip(6)))
+
+
+def test_a_processor_that_needs_torchvision_is_said_so(tmp_path):
+    if find_spec("torchvision"):
+        pytest.skip("torchvision is installed")
+    save_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "smolvlm"}')
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "SmolVLMProcessor"}')
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "SmolVLMImageProcessor"}'
+    )
+    (tmp_path / "video_preprocessor_config.json").write_text(
+        '{"video_processor_type": "SmolVLMVideoProcessor"}'
+    )
+    with pytest.raises(InputError, match=r"needs torchvision: pip install 'torchvision'"):
+        Captioner(CaptionsConfig(model=str(tmp_path)))
 
 
 def test_a_folder_that_holds_no_captioner_is_said_so(tmp_path):

@@ -76,11 +76,10 @@ def test_another_question_is_another_producer(tmp_path):
 
 
 def test_shares_sum_to_one_and_nothing_said_decides_nothing(model):
-    chooser = Chooser(model, "Say. ", [Question("q", "It is", ("a", "b", "c"))])
-    shares = chooser.shares(model.words("something"))["q"]
-    assert shares.sum() == pytest.approx(1)
-    chooser._usual = model.score(chooser.prompt([]), chooser._branches)
-    np.testing.assert_allclose(chooser.shares([])["q"], 1 / 3, atol=1e-5)
+    nothing = model.words("clip")
+    chooser = Chooser(model, "Say. ", [Question("q", "It is", ("a", "b", "c"))], nothing)
+    assert chooser.shares(model.words("something"))["q"].sum() == pytest.approx(1)
+    np.testing.assert_allclose(chooser.shares(nothing)["q"], 1 / 3, atol=1e-5)
 
 
 @pytest.mark.parametrize(
