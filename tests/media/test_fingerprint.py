@@ -1,3 +1,5 @@
+from itertools import islice
+
 import av
 import numpy as np
 import pytest
@@ -107,6 +109,7 @@ def test_frames_of_any_size_have_a_hash_each(frames):
     assert hash_frames(frames).shape == (len(frames),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bbb_480p_30s.mp4", "archery.mp4"])
 def test_a_real_clip_is_known_again_when_coded_anew(shared, tmp_path, name):
     path = shared(f"media/video/{name}")
@@ -118,10 +121,10 @@ def test_a_real_clip_is_known_again_when_coded_anew(shared, tmp_path, name):
             height=180,
             pix_fmt="yuv420p",
         )
-        for frame in source.decode(video=0):
+        for frame in islice(source.decode(video=0), 240):
             small = frame.reformat(320, 180).to_ndarray(format="rgb24")
             out.mux(video.encode(av.VideoFrame.from_ndarray(small)))
         out.mux(video.encode())
-    plan = Plan(max_seconds=10)
+    plan = Plan(max_seconds=8)
     first, again = (fingerprint(decode(one, plan)) for one in (path, tmp_path / "again.mkv"))
     assert same_frames(again.frames, first.frames) >= 0.8
