@@ -22,12 +22,12 @@ logger = logging.getLogger("avrec.jobs.describe")
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `descriptions`, what it is from, and where comments are named, what they say."""
     asked = config.describe
-    models = describe.models_of(asked)
-    if not models:
+    producers = describe.producers_of(asked)
+    if not producers:
         logger.info("nothing to describe with: no section of [describe] names a model")
         return
     plan = embed.plan(config.embed).key
-    outside = models | {"comments": tabular.fingerprint(asked.opinions.uri), "plan": plan}
+    outside = producers | {"comments": tabular.fingerprint(asked.opinions.uri), "plan": plan}
     recipe = workspace.recipe(asdict(asked), "items", "media", outside=outside)
     if workspace.has("descriptions", recipe):
         logger.info("up to date")

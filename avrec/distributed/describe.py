@@ -25,7 +25,6 @@ from avrec.embed.describe.loading import SCHEMAS, key_of, load_describer, sectio
 from avrec.embed.describe.safety import flags
 from avrec.embed.encoder import EmbedConfig
 from avrec.embed.stats import Report
-from avrec.embed.weights import digest
 from avrec.media.limits import Limits
 from avrec.media.sampling import Plan
 from avrec.schema import CAPTIONS, DESCRIPTIONS, SEGMENT_LABELS, TRANSCRIPTS, conform
@@ -63,12 +62,15 @@ class Reading:
         return pa.Table.from_pylist(rows, schema=keyed(self.schema))
 
 
-def models_of(config: DescribeConfig) -> dict[str, str]:
-    """Names of the describers, and of the language model's readings, by what they describe."""
+def producers_of(config: DescribeConfig) -> dict[str, str]:
+    """Who describes what, by section; empty where no section has a model.
+
+    Raises:
+        InputError: a model is a path of nothing.
+    """
     told = {section: key_of(section, config) for section in sections(config)}
     if config.language.model:
         told["language"] = language.producer(config.language)
-        told["weights"] = digest(config.language.model)
     return told
 
 

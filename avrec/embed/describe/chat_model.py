@@ -222,6 +222,6 @@ def _loaded(config: LanguageConfig) -> tuple[Any, Any]:
         place["gguf_file"], form = config.gguf_file, {}
     tokenizer = transformers.AutoTokenizer.from_pretrained(**place)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        **place, **form, dtype=DTYPES[config.precision], attn_implementation="sdpa"
+        **place, **form, dtype=DTYPES[config.precision]
     )
     return tokenizer, model.eval().requires_grad_(requires_grad=False).to(config.device)

@@ -50,11 +50,16 @@ class Chooser:
 
     def shares(self, text: Sequence[int]) -> dict[str, Values]:
         """Probability of each label, by question; those of a question sum to 1."""
-        scores = self.model.score(self.prompt(text), self._branches)
         return {
             question.name: _softmax(score - usual)
-            for question, score, usual in zip(self.questions, scores, self._usual, strict=True)
+            for question, score, usual in zip(
+                self.questions, self.scores(text), self._usual, strict=True
+            )
         }
+
+    def scores(self, text: Sequence[int]) -> list[Values]:
+        """Mean log-probabilities of the labels of each question, not calibrated."""
+        return self.model.score(self.prompt(text), self._branches)
 
 
 def _softmax(scores: Values) -> Values:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from avrec.embed.describe.chat_model import Branch
 from avrec.errors import InputError
-from tests.embed.describe.chats import CONTROL, chat, save_llama
+from tests.embed.describe.chats import CONTROL, chat, save_llama, save_mamba
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*swigvarlink.*:DeprecationWarning")
 
@@ -44,6 +44,17 @@ def test_a_text_holds_no_control_token(model, pieces):
     control = set(model.tokenizer.convert_tokens_to_ids(CONTROL))
     assert not control & set(model.words("".join(pieces)))
     assert not any(word in model.plain("".join(pieces)) for word in CONTROL)
+
+
+def test_a_model_that_knows_no_trees_scores_each_label(tmp_path):
+    recurrent = chat(save_mamba(tmp_path))
+    own = recurrent.own
+    branches = [Branch(own("It is"), [own(" red"), own(" blue and green")])]
+    prompt = recurrent.prompt(recurrent.words("a clip"))
+    assert not recurrent.packs
+    np.testing.assert_array_equal(
+        recurrent.score(prompt, branches), recurrent.score_each(prompt, branches)
+    )
 
 
 def test_a_text_stays_within_the_users_turn(model):
