@@ -26,6 +26,7 @@ from avrec.models.ranker import RankerConfig
 from avrec.models.svd import SVDConfig
 from avrec.models.towers_net import TowersConfig
 from avrec.recommend import BatchConfig, RecommendConfig
+from avrec.report.findings import ReportConfig
 from avrec.sample.write import SampleConfig
 from avrec.splits import SplitConfig
 from avrec.store import join
@@ -92,6 +93,8 @@ class RunConfig:
     """Section `[neighbours]`."""
     tune: TuneConfig = field(default_factory=TuneConfig)
     """Section `[tune]`."""
+    report: ReportConfig = field(default_factory=ReportConfig)
+    """Section `[report]`."""
     stages: tuple[str, ...] = (
         "probe",
         "describe",
@@ -104,6 +107,7 @@ class RunConfig:
         "evaluate",
         "index",
         "recommend",
+        "report",
     )
     """What `jobs/pipeline.py` runs, in order; each is the name of a job. `train_baselines`, put
     before "evaluate", adds to what it compares."""

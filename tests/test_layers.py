@@ -29,7 +29,7 @@ LAYERS = [
     {"models", "alike"},
     {"recommend", "evaluate", "baselines", "duplicates"},
     {"bundle", "sample", "tuning", "tuning_plot"},
-    {"lineup"},
+    {"lineup", "report"},
     {"config"},
     {"distributed", "serving"},
 ]
