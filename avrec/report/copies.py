@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from avrec.report.findings import Findings
-from avrec.report.html import Markup, join, picture, tag
+from avrec.report.html import Markup, join, percent, picture, tag
 
 MEMBERS_SHOWN = 12
 
@@ -37,11 +37,11 @@ def _group(group: pa.Table, findings: Findings, titles: dict[str, str]) -> Marku
             "li",
             picture(findings.pictures.get(row["item_id"]), ""),
             tag("strong", titles.get(row["item_id"], row["item_id"])),
-            tag("span", f"{row['kind']}, {100 * row['similarity']:.0f} % alike"),
+            tag("span", f"{row['kind']}, {percent(row['similarity'])} alike"),
             tag("span", "the first", class_="chip") if row["item_id"] == row["group"] else None,
         )
         for row in rows
     ]
     left = len(group) - len(rows)
     more = tag("li", f"and {left:,} more") if left else None
-    return tag("ul", *cards, more, class_="strip")
+    return tag("ul", *cards, more, class_="strip", tabindex="0")

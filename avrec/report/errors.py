@@ -33,10 +33,11 @@ def section(findings: Findings) -> Markup | None:
 def _kind(refused: Refused) -> Markup:
     rows = refused.examples.select(["item_id", "stage", "message"]).to_pylist()
     cells = [list(row.values()) for row in rows]
+    noun = "file" if refused.num_rows == 1 else "files"
     advice = ADVICE.get(refused.kind)
     return tag(
         "article",
-        tag("h3", tag("code", refused.kind), f" {refused.num_rows:,}"),
+        tag("h3", tag("code", refused.kind), f" in {refused.num_rows:,} {noun}"),
         None if advice is None else tag("p", advice),
         grid(["Item", "Stage", "What was said"], cells, caption=f"Examples of {refused.kind}"),
     )

@@ -4,7 +4,7 @@ A sample is of the items whose id has the smallest hash, so it is the same from 
 one more item changes it by one at most. Tables are read part by part.
 """
 
-import zlib
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -140,8 +140,9 @@ def gather(workspace: Workspace, config: ReportConfig) -> Findings:
 
 def drawn(item_ids: pa.ChunkedArray, count: int) -> Idx:
     """Rows of the `count` ids with the smallest hash, ascending."""
-    codes = [zlib.crc32(one.encode("utf-8", "surrogatepass")) for one in item_ids.to_pylist()]
-    rows = np.lexsort((np.arange(len(codes)), np.array(codes, np.int64)))[:count]
+    digests = [hashlib.sha256(one.encode("utf-8", "surrogatepass")) for one in item_ids.to_pylist()]
+    codes = np.array([int.from_bytes(one.digest()[:8]) for one in digests], np.uint64)
+    rows = np.argsort(codes, kind="stable")[:count]
     return np.sort(rows).astype(np.int32)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 from html import escape
+from unicodedata import category
 
 
 class Markup(str):
@@ -10,6 +11,8 @@ class Markup(str):
     __slots__ = ()
 
 
+UNFIT = ("Cc", "Cs")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 VOID = ("img", "meta", "link", "rect", "circle", "line", "path")
 
 
@@ -36,10 +39,22 @@ def join(*parts: str | None) -> Markup:
 
 def clean(text: str) -> str:
     """Replace what no document may hold: lone surrogates and control characters."""
-    known = text.encode("utf-8", "replace").decode()
-    return "".join(
-        c if c.isprintable() or c in "\n\t " else "\N{REPLACEMENT CHARACTER}" for c in known
-    )
+    kept = (c if c in "\n\t" or category(c) not in UNFIT else REPLACEMENT for c in text)
+    return "".join(kept)
+
+
+def number(value: float) -> str:
+    """Write a number in three digits or more, for people.
+
+    >>> number(1953.4), number(0.01234)
+    ('1,953', '0.0123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 -- three digits
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage that no line breaks."""
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
 
 
 def grid(heads: list[str], rows: list[list[str]], *, caption: str, numbers: int = 0) -> Markup:

@@ -8,7 +8,7 @@ import numpy as np
 
 from avrec.arrays import Values, Vectors
 from avrec.report.findings import Findings
-from avrec.report.html import Markup, join, tag
+from avrec.report.html import Markup, join, percent, tag
 
 NUM_COLOURS = 8
 OTHER = "other"
@@ -84,12 +84,12 @@ def _map(encoder: str, findings: Findings, vectors: Vectors, labels: list[int]) 
         )
         for row, (x, y), title in zip(seen, _placed(plane.points), titles, strict=True)
     ]
-    first, second = 100 * plane.explained
+    first, second = (percent(share) for share in plane.explained)
     name = f"Map of {len(seen)} items by {encoder}"
     caption = join(
         tag("strong", encoder),
-        f" {len(seen):,} of {len(findings.items):,} items; the axes explain {first:.0f} % and "
-        f"{second:.0f} % of the variance.",
+        f" {len(seen):,} of {len(findings.items):,} items; the axes explain {first} and "
+        f"{second} of the variance.",
     )
     box = f"0 0 {WIDTH} {HEIGHT}"
     drawing = tag("svg", tag("title", name), *dots, viewBox=box, role="img", class_="map")

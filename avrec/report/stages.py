@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from avrec.report.findings import Findings
-from avrec.report.html import Markup, grid, join, tag
+from avrec.report.html import Markup, grid, join, number, percent, tag
 
 NAMES = {"embed_stats": "Embedding", "describe_stats": "Describing"}
 HOUR = 3600.0
-WIDTH, ROW, BAR, LABEL = 640, 30, 18, 200
+WIDTH, ROW, BAR, GAP, SHARE = 640, 46, 14, 4, 72
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 WORKING = 0.05
 """Busy share from which the busiest stage may be said to starve the others."""
@@ -51,7 +51,7 @@ def _starving(stats: Mapping[str, Any]) -> Markup:
     busiest = next((s for s in stats["stages"] if s["name"] == stats["bottleneck"]), None)
     if busiest is None or busiest["busy_share"] < WORKING:
         return join("No stage was busy for long: the run was too short to tell what it waited for.")
-    share = f"{100 * busiest['busy_share']:.0f} %"
+    share = percent(busiest["busy_share"])
     return join(
         tag("strong", busiest["name"]),
         f" starves the others: busy {share} of the time of the {busiest['lanes']} "
@@ -64,14 +64,14 @@ def _speeds(stats: Mapping[str, Any]) -> Markup:
     hours = stats["media_seconds"] / HOUR
     cost = stats["cost_per_media_hour"]
     told = [
-        (f"{stats['files'] / wall:.3g}", "files a second"),
-        (f"{hours / wall * HOUR:.3g}", "media-hours an hour"),
-        (f"{wall:.3g} s", f"after {stats['start_seconds']:.3g} s of start-up"),
+        (number(stats["files"] / wall), "files a second"),
+        (number(hours / wall * HOUR), "media-hours an hour"),
+        (f"{number(wall)} s", f"after {number(stats['start_seconds'])} s of start-up"),
     ]
     if cost:
         told += [
-            (f"{cost['cpu_seconds']:.3g} s", "CPU for an hour of media"),
-            (f"{cost['gpu_seconds']:.3g} s", "GPU for an hour of media"),
+            (f"{number(cost['cpu_seconds'])} s", "CPU for an hour of media"),
+            (f"{number(cost['gpu_seconds'])} s", "GPU for an hour of media"),
             (size(cost["bytes_in"]), "read for an hour of media"),
         ]
     return facts(told)
@@ -93,18 +93,18 @@ def _chart(stages: list[Mapping[str, Any]]) -> Markup:
 
 
 def _bar(place: int, stage: Mapping[str, Any]) -> Markup:
-    y, room = place * ROW + 4, WIDTH - LABEL - 64
+    y, room = place * ROW, WIDTH - SHARE
     length = room * min(max(stage["busy_share"], 0.0), 1.0)
-    text_y = y + BAR - 4
+    top = y + ROW - BAR - GAP
     return join(
-        tag("text", _short(stage["name"]), x=LABEL - 8, y=text_y, text_anchor="end"),
-        tag("rect", x=LABEL, y=y, width=room, height=BAR, rx=3, class_="track"),
-        tag("rect", x=LABEL, y=y, width=round(length, 1), height=BAR, rx=3, class_="bar"),
-        tag("text", f"{100 * stage['busy_share']:.0f} %", x=LABEL + room + 8, y=text_y),
+        tag("text", _short(stage["name"]), x=0, y=top - 6),
+        tag("rect", x=0, y=top, width=room, height=BAR, rx=3, class_="track"),
+        tag("rect", x=0, y=top, width=round(length, 1), height=BAR, rx=3, class_="bar"),
+        tag("text", percent(stage["busy_share"]), x=room + 10, y=top + BAR - 1),
     )
 
 
-def _short(name: str, most: int = 28) -> str:
+def _short(name: str, most: int = 48) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 

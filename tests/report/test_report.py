@@ -127,9 +127,9 @@ def test_every_section_is_there_when_every_job_has_run(whole):
     sections = [attributes["id"] for name, attributes in read.found if name == "section"]
     assert sections == list(SECTIONS)
     text = " ".join(read.text)
-    for words in ("decode", "starves the others: busy 90 %", "A dog <barks>", "may harm: gore"):
+    for words in ("decode", "starves the others: busy 90\xa0%", "A dog <barks>", "may harm: gore"):
         assert words in text
-    for words in ("Bark", "<b>no index</b>", "90 % alike", "0.250 ±0.050", "1:01", "A < B"):
+    for words in ("Bark", "<b>no index</b>", "90\xa0% alike", "0.250 ±0.050", "1:01", "A < B"):
         assert words in text
 
 
@@ -206,7 +206,7 @@ def test_colours_beyond_the_last_are_other():
 
 def test_kinds_of_error_come_with_advice(whole):
     page = page_of(whole)
-    assert re.search(r"<code>truncated</code> 1.*Upload it again", page)
+    assert re.search(r"<code>truncated</code> in 1 file.*Upload it again", page)
 
 
 def test_no_errors_and_no_copies_are_said(catalogue):
