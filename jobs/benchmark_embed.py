@@ -13,12 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jobs import benchmark_embed_decode, benchmark_embed_language
+from jobs import (
+    benchmark_embed_decode,
+    benchmark_embed_flow,
+    benchmark_embed_language,
+    benchmark_embed_pipeline,
+)
 
 Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
 
 PARTS: dict[str, Part] = {
     "decode": benchmark_embed_decode.run,
+    "flow": benchmark_embed_flow.run,
+    "pipeline": benchmark_embed_pipeline.run,
     "language": benchmark_embed_language.run,
 }
 

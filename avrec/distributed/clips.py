@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from avrec.embed.stats import Tally
+from avrec.embed.stats import DECODE, Tally
 from avrec.errors import MediaError
 from avrec.media.decode import Clip
 from avrec.media.fetch import local_copy
@@ -22,7 +22,7 @@ from avrec.media.sampling import Plan, Span
 from avrec.media.sandbox import Sandbox
 
 Row = Mapping[str, Any]
-FETCH, DECODE = "fetch", "decode"
+FETCH = "fetch"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 SENT = pa.schema(

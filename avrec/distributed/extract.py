@@ -27,12 +27,12 @@ import ray.data
 from ray.data import ActorPoolStrategy, Dataset
 
 from avrec.distributed.attempts import clear
-from avrec.distributed.clips import DECODE, FETCH
+from avrec.distributed.clips import FETCH
 from avrec.distributed.meters import Meters
 from avrec.distributed.probe import sliced
 from avrec.distributed.producers import Planned
 from avrec.distributed.stages import WORK, WRITE, Stage, Worker
-from avrec.embed.stats import HOUR, Lane, Report
+from avrec.embed.stats import DECODE, HOUR, Lane, Report
 from avrec.errors import InputError
 from avrec.log import pairs
 from avrec.media.limits import Limits
@@ -259,9 +259,9 @@ def _line(report: Report) -> dict[str, object]:
     seconds = report.wall_seconds or np.inf
     busy = {stage: f"{report.busy_share(stage):.0%}" for stage in report.stages}
     return {
-        "files": int(report.most("files")),
-        "files_per_second": report.most("files") / seconds,
-        "media_hours_per_second": report.most("media_seconds") / HOUR / seconds,
+        "files": int(report.decoded("files")),
+        "files_per_second": report.decoded("files") / seconds,
+        "media_hours_per_second": report.decoded("media_seconds") / HOUR / seconds,
         "errors": sum(report.errors.values()),
         "busy": ",".join(f"{stage}:{share}" for stage, share in busy.items()),
     }

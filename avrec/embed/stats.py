@@ -20,6 +20,8 @@ AMOUNTS = (
     *("files", "media_seconds", "frames"),
 )
 HOUR = 3600.0
+DECODE = "decode"
+"""Name of the stage that every file passes, by which files and media seconds are counted."""
 Amounts = dict[str, float]
 
 
@@ -89,9 +91,9 @@ class Report:
         """An amount over all stages."""
         return float(sum(amounts.get(amount, 0.0) for amounts in self.stages.values()))
 
-    def most(self, amount: str) -> float:
-        """The largest amount of a stage: files and media seconds, which pass through many."""
-        return float(max((amounts.get(amount, 0.0) for amounts in self.stages.values()), default=0))
+    def decoded(self, amount: str) -> float:
+        """An amount of the stage that decodes: files, media seconds or frames."""
+        return self.stages.get(DECODE, {}).get(amount, 0.0)
 
     def busy_share(self, stage: str) -> float:
         """Share of the run, from 0 to 1, that a stage kept its lane busy."""
@@ -112,7 +114,7 @@ class Report:
 
     def cost_per_media_hour(self) -> dict[str, float]:
         """CPU seconds, GPU seconds and bytes read for an hour of media; none for no media."""
-        hours = self.most("media_seconds") / HOUR
+        hours = self.decoded("media_seconds") / HOUR
         names = ("cpu_seconds", "gpu_seconds", "bytes_in")
         return {name: self.total(name) / hours for name in names} if hours else {}
 
@@ -121,8 +123,8 @@ class Report:
         return {
             "start_seconds": self.start_seconds,
             "wall_seconds": self.wall_seconds,
-            "files": self.most("files"),
-            "media_seconds": self.most("media_seconds"),
+            "files": self.decoded("files"),
+            "media_seconds": self.decoded("media_seconds"),
             "errors": dict(sorted(self.errors.items())),
             "bottleneck": self.bottleneck(),
             "cost_per_media_hour": self.cost_per_media_hour(),
