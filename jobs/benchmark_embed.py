@@ -1,10 +1,12 @@
 """Measure content understanding, part by part, against its peers.
 
     python -m jobs.benchmark_embed [--only decode ...] [--peers FOLDER] [--media FOLDER]
+        [--shared FOLDER]
 
 Each figure is one line of JSON. Sides take turns. A peer that is not installed is left out, and
 said so. `--peers` is a folder of packages that are only peers, such as
-`pip install --no-deps --target FOLDER decord`; `--media` a folder of clips beside generated ones.
+`pip install --no-deps --target FOLDER decord`; `--media` a folder of clips beside generated
+ones, `--shared` one with `media` and `models`.
 """
 
 import argparse
@@ -15,6 +17,7 @@ from typing import Any
 
 from jobs import (
     benchmark_embed_decode,
+    benchmark_embed_describe,
     benchmark_embed_flow,
     benchmark_embed_language,
     benchmark_embed_pipeline,
@@ -27,6 +30,7 @@ PARTS: dict[str, Part] = {
     "flow": benchmark_embed_flow.run,
     "pipeline": benchmark_embed_pipeline.run,
     "language": benchmark_embed_language.run,
+    "describe": benchmark_embed_describe.run,
 }
 
 
@@ -36,6 +40,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=sorted(PARTS), default=sorted(PARTS))
     parser.add_argument("--peers", type=Path, help="folder of packages that are only peers")
     parser.add_argument("--media", type=Path, help="folder of clips beside the generated ones")
+    parser.add_argument("--shared", type=Path, help="folder of labelled media and of models")
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     for name in arguments.only:

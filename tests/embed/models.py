@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import safetensors.torch
 import tokenizers
 import torch
 import transformers
@@ -49,6 +50,51 @@ def whisper(folder):
     config = transformers.WhisperConfig(**sizes, **heads, **wide, **ids)
     transformers.WhisperFeatureExtractor().save_pretrained(folder)
     return _saved(transformers.WhisperModel(config), folder)
+
+
+def whisper_of_two_languages(folder):
+    """Words 0 to 5, then special tokens, then the times from 0 to 30 s."""
+    marks = {"eos": 6, "sot": 7, "en": 8, "de": 9, "transcribe": 10, "no_times": 12}
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "d_model": 16, "num_mel_bins": 80}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    wide = {"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "vocab_size": 13 + 1501}
+    ids = {"pad_token_id": 6, "bos_token_id": 6, "eos_token_id": 6, "decoder_start_token_id": 7}
+    config = transformers.WhisperConfig(
+        **sizes, **heads, **wide, **ids, max_target_positions=32, init_std=0.5
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(
+        **ids,
+        no_timestamps_token_id=marks["no_times"],
+        is_multilingual=True,
+        lang_to_id={"<|en|>": marks["en"], "<|de|>": marks["de"]},
+        task_to_id={"transcribe": marks["transcribe"]},
+        suppress_tokens=[marks["sot"]],
+        begin_suppress_tokens=[],
+    )
+    words = {word: n for n, word in enumerate(("red", "blue", "song", "film", "cat", "dog"))}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, "red"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
+    transformers.WhisperFeatureExtractor().save_pretrained(folder)
+    return _saved(model, folder)
+
+
+def dense_head(folder):
+    """A backbone, and a head of two dense layers as the safety model of the shared folder has."""
+    config = transformers.MobileNetV2Config(
+        depth_multiplier=0.25, min_depth=8, num_labels=3, image_size=32, initializer_range=0.5
+    )
+    config.id2label = {0: "Neutral", 1: "Porn", 2: "Drawing"}
+    whole = transformers.MobileNetV2ForImageClassification(config)
+    backbone = {k: v for k, v in whole.state_dict().items() if not k.startswith("classifier.")}
+    wide, narrow = torch.nn.Linear(whole.classifier.in_features, 8), torch.nn.Linear(8, 3)
+    head = {f"classifier.0.{k}": v for k, v in wide.state_dict().items()}
+    head |= {f"classifier.2.{k}": v for k, v in narrow.state_dict().items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    config.save_pretrained(folder)
+    safetensors.torch.save_file(backbone | head, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def ast(folder):

@@ -57,8 +57,11 @@ def load_describer(section: str, config: DescribeConfig) -> Describer:
     Raises:
         InputError: its model is absent, or is none of its kind.
     """
-    from avrec.embed.pretrained import UNLOADABLE  # noqa: PLC0415 -- torch takes seconds
+    import transformers  # noqa: PLC0415 -- torch takes seconds
 
+    from avrec.embed.pretrained import UNLOADABLE  # noqa: PLC0415
+
+    transformers.logging.disable_progress_bar()
     one = getattr(config, section)
     try:
         return _maker(section)(one)

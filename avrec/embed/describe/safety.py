@@ -24,7 +24,7 @@ class Safety:
 
     def __init__(self, config: SafetyConfig) -> None:
         source = Source(config.model, config.revision, config.batch_size, config.device)
-        self.model = FrameClassifier(source)
+        self.model, self.thresholds = FrameClassifier(source), config.thresholds
         self.name = self.model.name
         self.revision = f"{self.model.revision}.{settings_digest(config, 'thresholds')}"
         self.labels = [label.lower() for label in self.model.labels]

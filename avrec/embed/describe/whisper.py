@@ -12,10 +12,10 @@ import numpy as np
 import torch
 import transformers
 
-from avrec.arrays import Waveform
+from avrec.arrays import Values, Waveform
 from avrec.embed.audio import SAMPLE_RATE
 from avrec.embed.describe.config import SpeechConfig
-from avrec.embed.describe.whisper_decode import Guess, decode
+from avrec.embed.describe.whisper_decode import Guess, decode, likelihoods
 from avrec.embed.describe.whisper_tokens import Alphabet
 from avrec.embed.source import Source
 
@@ -63,6 +63,17 @@ class Whisper:
             guesses = self._guesses(states, languages)
             found += [self._said(*one) for one in zip(guesses, languages, batch, strict=True)]
         return found
+
+    @torch.inference_mode()
+    def chances(self, window: Waveform, texts: list[str]) -> Values:
+        """Probability of each text as the whole of what is said, without times; for closed lists.
+
+        English is spoken, where the model tells languages apart and none is configured.
+        """
+        ids = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        prompt = [*self.alphabet.prompt(self.config.language or "en"), self.alphabet.first_time - 1]
+        states = self._states([window]).expand(len(ids), -1, -1)
+        return likelihoods(self.model, states, prompt, ids, self.alphabet.end)
 
     def _states(self, batch: list[Waveform]) -> torch.Tensor:
         sounds = [np.pad(window, (_lead_samples(window), 0)) for window in batch]

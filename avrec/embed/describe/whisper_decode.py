@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from avrec.arrays import Values
 from avrec.embed.describe.whisper_tokens import Alphabet
 
 
@@ -72,3 +73,25 @@ def decode(
             break
         given = torch.tensor(last, device=states.device)[:, None]
     return [row.guess(chance) for row, chance in zip(rows, no_speech, strict=True)]
+
+
+def likelihoods(
+    model: Any, states: torch.Tensor, prompt: list[int], texts: list[list[int]], end: int
+) -> Values:
+    """Probability of each text, and of its end, after the prompt; shape (num_texts,).
+
+    Args:
+        model: a `WhisperForConditionalGeneration`.
+        states: what the encoder made of the window, once a text.
+        prompt: tokens to begin with.
+        texts: tokens of each text.
+        end: token that ends it.
+    """
+    longest = 1 + max(map(len, texts))
+    filled = [[*text, *[end] * (longest - len(text))] for text in texts]
+    given = torch.tensor([[*prompt, *row[:-1]] for row in filled], device=states.device)
+    logits = model(encoder_outputs=(states,), decoder_input_ids=given).logits
+    logs = logits[:, len(prompt) - 1 :].float().log_softmax(dim=-1)
+    chosen = logs.gather(2, torch.tensor(filled, device=states.device)[:, :, None])[:, :, 0].cpu()
+    counted = torch.arange(longest) <= torch.tensor([[len(text)] for text in texts])
+    return torch.where(counted, chosen, 0.0).sum(dim=1).exp().double().numpy()

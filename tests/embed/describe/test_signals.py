@@ -1,17 +1,23 @@
-"""Sounds and safety, with the real weights of the shared folder."""
+"""Sounds and safety, with the real weights of the shared folder unless random is said."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.numpy import load_file
 
 from avrec.embed.describe.config import DescribeConfig, SafetyConfig, SoundsConfig, SpeechConfig
 from avrec.embed.describe.describer import found, key
 from avrec.embed.describe.loading import load_describers
 from avrec.embed.describe.music import is_music
 from avrec.embed.describe.safety import flags
+from avrec.embed.frame_classifiers import FrameClassifier
+from avrec.embed.source import Source
 from avrec.errors import InputError
 from avrec.media.decode import decode
 from avrec.media.sampling import Plan
 from avrec.schema import SEGMENT_LABELS
+from tests.embed import models
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +72,21 @@ def test_instruments_are_events_and_genres_and_moods_are_music():
     labels = ["Speech", "Music", "Drum", "Pop music", "Jazz", "Scary music", "Wind"]
     assert is_music(labels) == [False, True, False, True, True, True, False]
     assert is_music(["dog", "background music"]) == [False, True]
+
+
+def test_a_head_of_dense_layers_is_run_with_relu_between_them(tmp_path, rng):
+    folder = models.make(models.dense_head, tmp_path / "random")
+    classifier = FrameClassifier(Source(str(folder), "", 3, "cpu"))
+    frames = rng.integers(0, 256, (3, 40, 40, 3), np.uint8)
+    with torch.inference_mode():
+        pooled = classifier.model(pixel_values=classifier.prepare([*frames])).pooler_output.numpy()
+    weights = load_file(folder / "model.safetensors")
+    hidden = np.maximum(0, pooled @ weights["classifier.0.weight"].T + weights["classifier.0.bias"])
+    logits = hidden @ weights["classifier.2.weight"].T + weights["classifier.2.bias"]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(classifier.probabilities(frames), shares, atol=1e-4)
+    assert classifier.labels == ["Neutral", "Porn", "Drawing"]
+    assert classifier.probabilities(frames[:0]).shape == (0, 3)
 
 
 def test_flags_are_raised_where_any_segment_reaches_its_threshold():
