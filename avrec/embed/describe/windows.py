@@ -3,6 +3,8 @@
 A window holds stretches of a clip end to end, so a second of the window is another of the clip.
 """
 
+import math
+
 import numpy as np
 
 from avrec.arrays import Values, Waveform
@@ -10,7 +12,7 @@ from avrec.embed.audio import SAMPLE_RATE
 from avrec.embed.describe.voice import FRAME_SECONDS, Spans
 
 SEARCHED_SECONDS = 5.0
-"""Speech longer than a window is cut where it is least likely speech, so long before the end."""
+"""Speech longer than a window is cut where it is least likely speech in so long before its end."""
 
 
 def packed(spans: Spans, longest_seconds: float, probabilities: Values) -> list[Spans]:
@@ -47,14 +49,16 @@ def _short_enough(spans: Spans, longest_seconds: float, probabilities: Values) -
     for whole_start, stop in spans:
         start = whole_start
         while stop - start > longest_seconds:
-            end = _pause_before(start + longest_seconds, probabilities)
+            searched = min(SEARCHED_SECONDS, longest_seconds / 2)
+            end = _pause(start + longest_seconds, searched, probabilities)
             pieces.append((start, end))
             start = end
         pieces.append((start, stop))
     return pieces
 
 
-def _pause_before(seconds: float, probabilities: Values) -> float:
-    first, last = ((second / FRAME_SECONDS) for second in (seconds - SEARCHED_SECONDS, seconds))
-    searched = probabilities[int(first) + 1 : int(last)]
-    return min(seconds, (int(first) + 1 + int(np.argmin(searched))) * FRAME_SECONDS)
+def _pause(stop_seconds: float, searched_seconds: float, probabilities: Values) -> float:
+    """Where speech is least likely in the last `searched_seconds` before a second."""
+    first = math.ceil((stop_seconds - searched_seconds) / FRAME_SECONDS)
+    searched = probabilities[first : math.floor(stop_seconds / FRAME_SECONDS)]
+    return (first + int(np.argmin(searched))) * FRAME_SECONDS if len(searched) else stop_seconds

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -55,6 +57,20 @@ def test_windows_hold_all_speech_once_and_none_is_too_long(chances, longest):
     assert sum(lengths) == pytest.approx(sum(stop - start for start, stop in spans))
     edges = [edge for window in windows for span in window for edge in span]
     assert edges == sorted(edges)
+
+
+@given(st.lists(st.floats(0.4, 1), min_size=60, max_size=200).map(np.array), st.floats(0.5, 3))
+def test_speech_without_a_pause_is_cut_where_it_is_faintest(chances, longest):
+    chances[0] = 1.0
+    seconds = len(chances) * FRAME_SECONDS
+    windows = packed([(0.0, seconds)], longest, chances)
+    edges = [edge for window in windows for span in window for edge in span]
+    assert edges[0] == 0.0
+    assert edges[-1] == seconds
+    assert edges == sorted(edges)
+    first_end = edges[1]
+    searched = chances[math.ceil(longest / 2 / FRAME_SECONDS) : math.floor(longest / FRAME_SECONDS)]
+    assert chances[round(first_end / FRAME_SECONDS)] == searched.min()
 
 
 def test_a_second_of_a_window_is_found_again_in_the_clip():

@@ -16,7 +16,8 @@ def folder(tmp_path_factory):
 
 
 def whisper_of(folder, **fields):
-    (speech,) = load_describers(DescribeConfig(speech=SpeechConfig(model=folder, **fields)))
+    config = SpeechConfig(**{"model": folder, "temperatures": (0.0, 1.0)} | fields)
+    (speech,) = load_describers(DescribeConfig(speech=config))
     return speech.whisper
 
 
