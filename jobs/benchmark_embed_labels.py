@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from avrec.embed.describe.config import SpeechConfig
 from avrec.embed.describe.safety import Safety
 from avrec.embed.describe.sounds import Sounds
-from avrec.embed.describe.voice import Voice, speech_spans
+from avrec.embed.describe.speech import Speech
+from avrec.embed.describe.voice import speech_spans
 from avrec.media.decode import Clip
 from avrec.media.sampling import SAMPLE_RATE
 
@@ -65,7 +65,7 @@ class Lookers(NamedTuple):
 
     sounds: Sounds
     safety: Safety
-    voice: Voice
+    speech: Speech
 
 
 class Verdict(NamedTuple):
@@ -81,7 +81,7 @@ def judged(row: dict[str, Any], clip: Clip, lookers: Lookers) -> Iterator[Verdic
     """Judge what is found of a clip, as far as its row in the manifest lets us."""
     if len(clip.waveform):
         yield from _heard(row, clip, lookers.sounds)
-        yield from _voice(row, clip, lookers.voice)
+        yield from _voice(row, clip, lookers.speech)
     if len(clip.frames):
         yield from _safety(row, clip, lookers.safety)
 
@@ -118,15 +118,18 @@ def _tagged(
     return Verdict(what, group, bool(expected & tags.keys()), best[0] if best else "nothing")
 
 
-def _voice(row: dict[str, Any], clip: Clip, voice: Voice) -> Iterator[Verdict]:
+def _voice(row: dict[str, Any], clip: Clip, speech: Speech) -> Iterator[Verdict]:
     """Speech has to be found where there is some, and nowhere in music and among animals."""
     speaks = row["kind"] == "speech"
     if not speaks and row["kind"] != "music" and not row["label"].startswith("animals"):
         return
     seconds = len(clip.waveform) / SAMPLE_RATE
-    spans = speech_spans(voice.probabilities(clip.waveform), seconds, SpeechConfig())
+    spans = speech_spans(speech.voice.probabilities(clip.waveform), seconds, speech.config)
     group = "speech" if speaks else "music" if row["kind"] == "music" else "animals"
     yield Verdict("voice", group, bool(spans) == speaks, "speech" if spans else "none")
+    if not speaks:
+        said = " ".join(speech.describe(clip)["text"].to_pylist())
+        yield Verdict("no words said", group, not said, said[:20])
 
 
 def _safety(row: dict[str, Any], clip: Clip, safety: Safety) -> Iterator[Verdict]:
@@ -142,15 +145,14 @@ def _safety(row: dict[str, Any], clip: Clip, safety: Safety) -> Iterator[Verdict
     drawn = row["label"] in DRAWN
     expected = "drawing" if drawn else "neutral"
     yield Verdict("picture", "drawn" if drawn else "filmed", best == expected, best)
-    raised = sorted(
-        {
-            found["label"]
-            for found in rows
-            if found["kind"] == "safety"
-            and found["score"] >= safety.thresholds.get(found["label"], 2.0)
-        }
-    )
-    yield Verdict("safety flag", "harmless film", not raised, ", ".join(raised) or "none")
+    for kind, what in (("safety", "flag by any frame"), ("safety_mean", "flag by the mean")):
+        mine = [found for found in rows if found["kind"] == kind]
+        raised = {found["label"] for found in mine if _reaches(found, safety)}
+        yield Verdict(what, "harmless film", not raised, ", ".join(sorted(raised)))
+
+
+def _reaches(found: dict[str, Any], safety: Safety) -> bool:
+    return found["score"] >= safety.thresholds.get(found["label"], 2.0)
 
 
 def table(verdicts: Iterable[Verdict]) -> list[str]:

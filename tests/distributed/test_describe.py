@@ -97,7 +97,7 @@ def test_what_was_heard_and_seen_is_known():
         for kind, label, score in (
             ("sound_event", "Speech", 0.9),
             ("frame_tag", "a room", 0.95),
-            ("safety", "porn", 0.99),
+            ("safety_mean", "porn", 0.99),
         )
     ]
     known = known_of(

@@ -20,7 +20,7 @@ SUBJECTS = (
     *("a drawing or animation", "a video game", "a slide of a lecture", "a news studio"),
     *("a fight or a weapon", "a ceremony", "a black picture"),
 )
-RULES = 2
+RULES = 3
 """Goes up when the same weights and settings give other rows of the same clip."""
 ELSEWHERE = frozenset({"device", "batch_size", "model", "revision", "voice_model", "words_model"})
 """Settings that change nothing, or that the fingerprint of the weights stands for."""
@@ -82,11 +82,14 @@ class SoundsConfig:
     """Patches that go through the model at once."""
     threshold: float = 0.1
     """Probability from which a label is kept."""
+    genre_threshold: float = 0.02
+    """The same for genres, moods and uses of music, of which a model is seldom sure, where it is
+    music at all."""
     top: int = 5
     """Labels of a segment and kind at most."""
 
     def __post_init__(self) -> None:
-        _shares(self, "threshold")
+        _shares(self, "threshold", "genre_threshold")
         _at_least(self, 1, "batch_size", "top")
 
 
@@ -142,7 +145,8 @@ class SafetyConfig:
     thresholds: dict[str, float] = field(
         default_factory=lambda: {"porn": 0.5, "hentai": 0.5, "sexy": 0.7}
     )
-    """Largest score of a frame from which an item is flagged, by class in small letters."""
+    """Mean score of a segment's frames from which an item is flagged, by class in small
+    letters."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "batch_size")

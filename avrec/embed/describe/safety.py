@@ -50,12 +50,13 @@ class Safety:
 
 
 def flags(labels: pa.Table, thresholds: Mapping[str, float]) -> dict[str, list[str]]:
-    """Labels of SEGMENT_LABELS of kind `safety` that reach their threshold anywhere, by item.
+    """Labels of SEGMENT_LABELS that reach their threshold in the mean of a segment, by item.
 
+    The mean, so that one frame that is misjudged raises no flag.
     An item that was looked at and has none gets an empty list; one not looked at is left out.
     """
     table = conform(labels, SEGMENT_LABELS)
-    table = table.filter(pc.equal(table["kind"], "safety"))
+    table = table.filter(pc.equal(table["kind"], "safety_mean"))
     raised: dict[str, set[str]] = {}
     columns = (table[name].to_pylist() for name in ("item_id", "label", "score"))
     for item_id, label, score in zip(*columns, strict=True):

@@ -40,14 +40,20 @@ class Sounds:
             if not len(waveform):
                 continue
             scores = self.scores(waveform)
-            for kind, mine in (("sound_event", ~self.music), ("music", self.music)):
-                tags = self._best(mine, scores)
-                found += [tag | {"kind": kind} | times(span) for tag in tags]
+            events = self._best(scores, ~self.music, self.config.threshold)
+            music = self._best(scores, self.music, self._least_of_music(scores))
+            found += [tag | {"kind": "sound_event"} | times(span) for tag in events]
+            found += [tag | {"kind": "music"} | times(span) for tag in music]
         return rows(SEGMENT_LABELS, found)
 
-    def _best(self, mine: Array, scores: Array) -> list[dict[str, Any]]:
-        kept = np.where(mine, scores, -1)
-        return best(self.labels, kept, self.config.threshold, self.config.top)
+    def _best(self, scores: Array, mine: Array, threshold: float) -> list[dict[str, Any]]:
+        return best(self.labels, np.where(mine, scores, -1), threshold, self.config.top)
+
+    def _least_of_music(self, scores: Array) -> float:
+        """Threshold of genres, where anything of music reaches that of events."""
+        likeliest = scores[self.music].max(initial=0.0)
+        certain = likeliest >= self.config.threshold
+        return self.config.genre_threshold if certain else self.config.threshold
 
     def scores(self, waveform: Waveform) -> Array:
         """Score of each class over a stretch of sound, shape (num_classes,)."""

@@ -68,6 +68,18 @@ def test_sound_alone_has_no_safety_scores_and_a_picture_alone_no_tags(safety, so
         assert sounds.describe(seen).num_rows == 0
 
 
+@pytest.mark.slow
+def test_genres_are_told_of_music_alone(sounds, shared):
+    kinds = {}
+    for name in ("music/mdn/viper.mp3", "speech/asterisk_en/agent-user.wav"):
+        clip = decode(shared(f"media/{name}"), Plan(max_seconds=10))
+        rows = sounds.describe(clip).to_pylist()
+        kinds[name] = {row["label"]: row["score"] for row in rows if row["kind"] == "music"}
+    rock, speech = kinds.values()
+    assert rock["Music"] > rock["Rock music"] >= sounds.config.genre_threshold
+    assert not speech
+
+
 def test_instruments_are_events_and_genres_and_moods_are_music():
     labels = ["Speech", "Music", "Drum", "Pop music", "Jazz", "Scary music", "Wind"]
     assert is_music(labels) == [False, True, False, True, True, True, False]
@@ -92,7 +104,7 @@ def test_a_head_of_dense_layers_is_run_with_relu_between_them(tmp_path, rng):
 def test_flags_are_raised_where_any_segment_reaches_its_threshold():
     scores = {"a": [0.1, 0.8], "b": [0.2, 0.3]}
     rows = [
-        {"item_id": item, "label": "porn", "score": score, "kind": "safety", "producer": "m@1"}
+        {"item_id": item, "label": "porn", "score": score, "kind": "safety_mean", "producer": "m@1"}
         | {"start_seconds": 0.0, "stop_seconds": 1.0}
         for item, values in scores.items()
         for score in values
