@@ -9,7 +9,7 @@ from avrec.catalogue import merge
 from avrec.config import RunConfig
 from avrec.distributed.probe import probe_all
 from avrec.embed import pool
-from avrec.embed.encoder import EmbedConfig
+from avrec.embed.encoder import EmbedConfig, EncoderConfig
 from avrec.media.files import MediaConfig, expand
 from avrec.schema import EMBEDDINGS, FINGERPRINTS, ITEMS, MEDIA, QUARANTINE, THUMBNAILS
 from avrec.store import Workspace, place
@@ -71,6 +71,24 @@ def test_the_number_of_actors_changes_nothing(local_ray, folder, tmp_path):
     assert one.select(KEYS).equals(two.select(KEYS))
     for left, right in zip(one["vector"].to_pylist(), two["vector"].to_pylist(), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_pool_of_its_own_changes_nothing(local_ray, folder, tmp_path):
+    tables = []
+    for pool_name in ("", "apart"):
+        kinds = ("picture_moments", "sound_moments", "word_hashes")
+        encoders = tuple(EncoderConfig(kind=kind, pool=pool_name) for kind in kinds)
+        config = RunConfig(
+            media=MediaConfig(inputs=(str(folder),)),
+            embed=EmbedConfig(encoders=encoders, num_actors=1, num_decoders=2),
+        )
+        workspace = Workspace(str(tmp_path / f"ws{pool_name}"))
+        probe.run(config, workspace)
+        embed.run(config, workspace)
+        tables.append(workspace.read_table("embeddings", EMBEDDINGS))
+    one, two = (table.sort_by([(name, "ascending") for name in KEYS]) for table in tables)
+    assert len(one)
+    assert one.combine_chunks().equals(two.combine_chunks())
 
 
 KEYS = ["item_id", "encoder", "start_seconds"]

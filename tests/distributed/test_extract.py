@@ -81,7 +81,7 @@ def asked(notes: Path, key="lengths@1") -> dict[str, int]:
     return {path.name: len(path.read_text()) for path in (notes / key).iterdir()}
 
 
-def extraction(root: Path, *producers, **more) -> Extraction:
+def extraction(root: Path | str, *producers, **more) -> Extraction:
     pools = {"": Pool(1, 1.0, 0.0), "other": Pool(1, 1.0, 0.0)}
     made = {"files_per_block": 2, "num_decoders": 2, "pools": pools} | more
     return Extraction(
@@ -98,7 +98,7 @@ def contents_of(*paths: Path, texts=()) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=CONTENTS)
 
 
-def found(producer: Planned, root: Path) -> dict[str, int]:
+def found(producer: Planned, root: Path | str) -> dict[str, int]:
     tables = producer.ledger(place(str(root))).tables()
     return {row["sha256"]: row["samples"] for table in tables for row in table.to_pylist()}
 
@@ -132,6 +132,15 @@ def test_everything_is_shown_once_and_a_rerun_shows_only_what_is_missing(
     assert set(asked(notes).values()) == {1}
     assert report.stages["decode"]["files"] == 3
     assert extract(contents, extraction(tmp_path, one)).stages == {}
+
+
+def test_the_workspace_may_be_on_s3(local_ray, sounds, notes, s3_uri):
+    contents = contents_of(*sounds)
+    one = planned(Lengths, notes)
+    extract(contents.slice(0, 2), extraction(s3_uri, one))
+    extract(contents, extraction(s3_uri, one))
+    assert found(one, s3_uri) == seconds_of(contents)
+    assert set(asked(notes).values()) == {1}
 
 
 def test_a_new_producer_sees_all_and_the_others_nothing_again(local_ray, sounds, notes, tmp_path):
