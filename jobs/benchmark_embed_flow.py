@@ -151,9 +151,10 @@ def _watched() -> Iterator[dict[str, float]]:
 
 
 def _store() -> dict[str, float]:
+    import ray  # noqa: PLC0415
     from ray._private.internal_api import memory_summary  # noqa: PLC0415 -- no public way to it
 
-    text = memory_summary(stats_only=True)
+    text = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     used = re.search(r"Plasma memory usage ([\d.]+) MiB", text)
     spilled = re.search(r"Spilled ([\d.]+) MiB", text)
     return {
