@@ -33,6 +33,8 @@ SHARES = {"title": 0.15, "caption": 0.15, "description": 0.2, "tags": 0.15}
 MIN_WORDS = 3
 MIN_DISTINCT = 0.4
 """Share of a summary's words that differ; below it the model repeats itself."""
+MIN_WORDY = 0.6
+"""Share of a summary's words that have no digit; below it the model counts or dates."""
 FIELDS = ("summary", "topics", "mood", "emotion", "audience", "safety", "reasons")
 ANSWERS = pa.schema([DESCRIPTIONS.field(name) for name in FIELDS])
 """What the pass adds to DESCRIPTIONS."""
@@ -177,7 +179,16 @@ def producer(config: LanguageConfig) -> str:
     """
     places = ("device", "num_actors", "num_cpus", "num_gpus", "items_per_batch")
     settings = {name: value for name, value in asdict(config).items() if name not in places}
-    asked = [INSTRUCTION, NOTHING, SUMMARY, OPENING, SHARES, _questions(config), settings]
+    asked = [
+        INSTRUCTION,
+        NOTHING,
+        SUMMARY,
+        OPENING,
+        SHARES,
+        MIN_WORDY,
+        _questions(config),
+        settings,
+    ]
     return model_key(config, asked)
 
 
@@ -194,9 +205,15 @@ def _questions(config: LanguageConfig) -> list[Question]:
 def _fault(words: list[str]) -> str | None:
     if len(words) < MIN_WORDS:
         return "too_short: fewer than three words"
+    if sum(map(_is_word, words)) < MIN_WORDY * len(words):
+        return "numbers: hardly any words"
     if len(set(words)) < MIN_DISTINCT * len(words):
         return "repetitive: the same words again and again"
     return None
+
+
+def _is_word(word: str) -> bool:
+    return not any(char.isdigit() for char in word)
 
 
 def _end_of_string(text: str) -> int | None:

@@ -60,7 +60,7 @@ def test_a_summary_that_fails_twice_leaves_a_reason(language):
     assert answer["summary"] is None
     (field, why), *others = answer["reasons"]
     assert (field, others) == ("summary", [])
-    assert why.partition(":")[0] in {"cut_off", "no_json", "too_short", "repetitive"}
+    assert why.partition(":")[0] in {"cut_off", "no_json", "too_short", "repetitive", "numbers"}
 
 
 def test_an_item_of_which_nothing_is_known_has_reasons_only(language):
@@ -91,6 +91,7 @@ def test_shares_sum_to_one_and_nothing_said_decides_nothing(model):
         ("Two dogs and a", None, "cut_off"),
         ('Dogs."}', None, "too_short"),
         ('dog dog dog dog dog dog"', None, "repetitive"),
+        ('archery. 2022-01-22 12:32:52.1999. 1."', None, "numbers"),
         (r'Two \x dogs play."', None, "no_json"),
         ("", None, "cut_off"),
     ],
