@@ -21,6 +21,9 @@ from avrec.schema import DUPLICATE_KINDS
 BOTH, FRAMES, SOUND, VECTORS = (
     DUPLICATE_KINDS.index(kind) for kind in ("frames and sound", "frames", "sound", "vectors")
 )
+MIN_WORDS = 10
+"""Words of a sound, about a second, from which it can be told from others."""
+FEW_WORDS = 48
 CHANCE = 0.5
 """Share of equal bits of two sounds that have nothing in common."""
 
@@ -31,12 +34,12 @@ class DuplicatesConfig:
 
     min_frames: float = 0.6
     """Share of the frames, of either side, that the other must show too."""
-    min_sound: float = 0.4
+    min_sound: float = 0.5
     """How far two sounds must agree where they lie best over each other: 0 is chance, 1 equal."""
     min_overlap: float = 0.6
     """Share of the longer sound over which the two must lie."""
     encoders: dict[str, float] = field(
-        default_factory=lambda: {"picture_moments": 0.98, "sound_moments": 0.98}
+        default_factory=lambda: {"picture_moments": 0.99, "sound_moments": 0.99}
     )
     """Cosine from which two items are alike to an encoder, by its name; others have no say."""
     neighbours: int = 5
@@ -44,7 +47,7 @@ class DuplicatesConfig:
     words_per_sound: int = 256
     """Words of a sound that others are found by."""
     shared_words: int = 2
-    """Of these, how many two sounds must share to be compared."""
+    """Of these, how many two sounds must share to be compared; one where either is very short."""
     reach: int = 8
     """Contents of one word or picture that each content is compared with, along a fixed order."""
 
@@ -81,7 +84,7 @@ class Works:
     """Distinct contents of a catalogue, in an order that ids have no part in.
 
     `items[n]` is a catalogue row that has content `n`; `vectors` maps an encoder's name to unit
-    rows, zeros where there is none.
+    rows, zeros where there is none, or nothing but black and silence.
     """
 
     items: Idx
@@ -92,10 +95,12 @@ class Works:
 
 def candidates(works: Works, config: DuplicatesConfig) -> Pairs:
     """Pairs of contents that share part of a fingerprint, or are near in vectors."""
-    count, reach = len(works.items), config.reach
-    by_frame = pairs_sharing(frame_keys(works.frames), count, min_shared=1, reach=reach)
+    any_frame = np.ones(len(works.items), np.int32)
+    by_frame = pairs_sharing(frame_keys(works.frames), any_frame, config.reach)
     words = sound_keys(works.sound, config.words_per_sound)
-    by_sound = pairs_sharing(words, count, min_shared=config.shared_words, reach=reach)
+    counts = np.bincount(words.rows, minlength=len(works.items))
+    needed = np.where(counts < FEW_WORDS, 1, config.shared_words).astype(np.int32)
+    by_sound = pairs_sharing(words, needed, config.reach)
     found = [by_frame, by_sound]
     for name, cosine in config.encoders.items():
         if name in works.vectors:
@@ -135,14 +140,13 @@ def _same_picture(first: Array, second: Array) -> float:
 
 
 def _same_sound(first: Array, second: Array, min_overlap: float) -> float:
-    if not first.any() or not second.any():
+    """Agreement over chance where both lie best over each other, 0 where they nowhere do enough."""
+    told = [np.count_nonzero(words) for words in (first, second)]
+    if min(told) < MIN_WORDS:
         return np.nan
-    offset_seconds, agreement = align(first, second)
-    offset = round(offset_seconds / HOP_SECONDS)
-    overlap = min(len(first), len(second) + offset) - max(0, offset)
-    if overlap < min_overlap * max(len(first), len(second)):
-        return 0.0
-    return float(np.maximum((agreement - CHANCE) / (1 - CHANCE), 0))  # NaN stays NaN
+    overlap = max(MIN_WORDS, np.ceil(min_overlap * max(told)))
+    agreement = align(first, second, overlap * HOP_SECONDS).agreement
+    return 0.0 if np.isnan(agreement) else max(0.0, (agreement - CHANCE) / (1 - CHANCE))
 
 
 def _near(vectors: Vectors, cosine: float, neighbours: int) -> Pairs:

@@ -125,10 +125,15 @@ def _works(
     rows = pc.index_in(Vocabulary.of(keys).ids, value_set=keys).to_numpy().astype(np.int32)
     place = pc.index_in(items.id_of(rows), value_set=fingerprints["item_id"])
     prints = [Prints.of(fingerprints[name].take(place)) for name in ("frames", "sound")]
+    frames, sound = prints
+    unseen = frames.blank() | (np.diff(frames.offsets) == 0)
+    unheard = sound.blank() | (np.diff(sound.offsets) == 0)
+    blank = unseen & unheard & (frames.blank() | sound.blank())
     pooled = {} if content is None else content.modalities
-    vectors = {name.partition("@")[0]: vectors[rows] for name, vectors in pooled.items()}
-    kept = {name: unit(rows) for name, rows in vectors.items() if name in config.encoders}
-    return Works(rows, prints[0], prints[1], kept)
+    named = {name.partition("@")[0]: vectors[rows] for name, vectors in pooled.items()}
+    kept = {name: unit(vectors) for name, vectors in named.items() if name in config.encoders}
+    vectors = {name: np.where(blank[:, None], 0, vectors) for name, vectors in kept.items()}
+    return Works(rows, frames, sound, vectors)
 
 
 def _same_content(keys: pa.Array) -> Ties:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Array, Idx, Offsets
+from avrec.arrays import Array, Idx, Mask, Offsets
 
 BLOCKS = tuple(combinations(range(4), 2))
 """Pairs of the four 16-bit blocks of a frame's hash; two wrong bits leave one pair whole."""
@@ -42,6 +42,11 @@ class Prints:
     def row(self, content: int) -> Array:
         """Hashes of one content."""
         return self.hashes[self.offsets[content] : self.offsets[content + 1]]
+
+    def blank(self) -> Mask:
+        """Which rows have hashes, none of which tells of anything."""
+        told = np.bincount(self.telling().rows, minlength=len(self))
+        return (np.diff(self.offsets) > 0) & (told == 0)
 
     def telling(self) -> "Keyed":
         """Hashes that tell of something, each with the row it belongs to."""
@@ -88,8 +93,8 @@ def sound_keys(sound: Prints, per_content: int) -> Keyed:
     return Keyed(rows[kept], words[kept])
 
 
-def pairs_sharing(keyed: Keyed, num_rows: int, *, min_shared: int, reach: int) -> Pairs:
-    """Pair rows that hold at least `min_shared` keys in common.
+def pairs_sharing(keyed: Keyed, needed: Idx, reach: int) -> Pairs:
+    """Pair rows that hold enough keys in common: what the one needs that needs fewer.
 
     The holders of a key stand in the order of their rows, and each is paired with the next `reach`
     of them: a key that many hold costs no more than one that few do, and what is alike is still
@@ -97,18 +102,18 @@ def pairs_sharing(keyed: Keyed, num_rows: int, *, min_shared: int, reach: int) -
 
     Args:
         keyed: keys and their rows; a key twice in a row counts once.
-        num_rows: one more than the largest row.
-        min_shared: keys that a pair must have in common.
+        needed: for each row, keys in common from which another may be the same work.
         reach: how far along the line.
     """
-    found = [np.empty(0, np.int64)]
+    found, num_rows = [np.empty(0, np.int64)], len(needed)
     parts = 1 + len(keyed.keys) // KEYS_AT_ONCE
     for part in range(parts):
         mine = (keyed.keys * SCRAMBLE >> np.uint64(40)) % np.uint64(parts) == part
         found.append(_shared(keyed.rows[mine], keyed.keys[mine], reach, num_rows))
     codes, shared = np.unique(np.concatenate(found), return_counts=True)
-    codes = codes[shared >= min_shared]
-    return paired(codes // max(num_rows, 1), codes % max(num_rows, 1))
+    first, second = codes // max(num_rows, 1), codes % max(num_rows, 1)
+    enough = shared >= np.minimum(needed[first], needed[second])
+    return paired(first[enough], second[enough])
 
 
 def paired(first: Array, second: Array) -> Pairs:

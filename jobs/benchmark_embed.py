@@ -18,6 +18,7 @@ from typing import Any
 from jobs import (
     benchmark_embed_decode,
     benchmark_embed_describe,
+    benchmark_embed_duplicates,
     benchmark_embed_flow,
     benchmark_embed_language,
     benchmark_embed_pipeline,
@@ -31,6 +32,7 @@ PARTS: dict[str, Part] = {
     "pipeline": benchmark_embed_pipeline.run,
     "language": benchmark_embed_language.run,
     "describe": benchmark_embed_describe.run,
+    "duplicates": benchmark_embed_duplicates.run,
 }
 
 

@@ -131,7 +131,21 @@ def test_black_frames_and_silence_tie_nothing():
     mute = {"frames": np.zeros(6, np.uint64), "frame_seconds": np.zeros(6), "sound": [0] * WORDS}
     rows = [mute | {"sha256": name} for name in "xyz"]
     items, media = catalogue(["a", "b", "c"], list("xyz"))
+    alike = Content(Vocabulary.of(["a", "b", "c"]), {"sound_moments@1": np.ones((3, 1), "f4")})
+    assert not len(find(items, media, prints(rows), alike, CONFIG))
+
+
+def test_a_sound_of_a_second_is_enough_and_of_less_its_vectors_decide():
+    second, less = ({"frames": [], "sound": upload(0, c)["sound"][: 9 + c]} for c in (1, 0))
+    rows = [upload(0, copy) | second | {"sha256": f"{copy}"} for copy in range(2)]
+    items, media = catalogue(["a", "b"], ["0", "1"])
+    found = find(items, media, prints(rows), None, CONFIG)
+    assert found["kind"].to_pylist() == ["sound", "sound"]
+    rows = [row | less for row in rows]
     assert not len(find(items, media, prints(rows), None, CONFIG))
+    alike = Content(Vocabulary.of(["a", "b"]), {"sound_moments@1": np.ones((2, 1), np.float32)})
+    found = find(items, media, prints(rows), alike, CONFIG)
+    assert found["kind"].to_pylist() == ["vectors", "vectors"]
 
 
 def test_without_fingerprints_near_vectors_decide():

@@ -103,7 +103,9 @@ def same_frames(first: FrameHashes, second: FrameHashes) -> float:
     return float((differing.min(axis=1) <= SAME_FRAME_BITS).mean())
 
 
-def align(first: SoundWords, second: SoundWords) -> Alignment:
+def align(
+    first: SoundWords, second: SoundWords, min_overlap_seconds: float = MIN_OVERLAP_SECONDS
+) -> Alignment:
     """Find the offset at which two sounds agree best, of those at which they overlap enough.
 
     Of equals it is the one with the longest overlap.
@@ -113,7 +115,7 @@ def align(first: SoundWords, second: SoundWords) -> Alignment:
     sums = irfft((spectra[0] * spectra[1].conj()).sum(axis=1), length)
     told = [rfft((words != 0).astype(np.float64), length) for words in (first, second)]
     overlaps = np.rint(irfft(told[0] * told[1].conj(), length))
-    enough = overlaps >= MIN_OVERLAP_SECONDS / HOP_SECONDS
+    enough = overlaps >= max(1.0, min_overlap_seconds / HOP_SECONDS - ROUNDING)
     if not enough.any():
         return Alignment(0.0, np.nan)
     agreements = np.where(enough, 0.5 + sums / (2 * WORD_BITS * np.maximum(overlaps, 1)), -1.0)
