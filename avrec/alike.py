@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avrec.arrays import Array, Idx, Scores, Vectors
+from avrec.arrays import Array, Idx, Scores, Values, Vectors
 from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.media.fingerprint import HOP_SECONDS, align, same_frames
@@ -37,7 +37,8 @@ class DuplicatesConfig:
     min_sound: float = 0.5
     """How far two sounds must agree where they lie best over each other: 0 is chance, 1 equal."""
     min_overlap: float = 0.6
-    """Share of the longer sound over which the two must lie."""
+    """Share of the longer one that the shorter must have in length, and over which two sounds must
+    lie."""
     encoders: dict[str, float] = field(
         default_factory=lambda: {"picture_moments": 0.99, "sound_moments": 0.99}
     )
@@ -83,11 +84,13 @@ class Likeness(NamedTuple):
 class Works:
     """Distinct contents of a catalogue, in an order that ids have no part in.
 
-    `items[n]` is a catalogue row that has content `n`; `vectors` maps an encoder's name to unit
-    rows, zeros where there is none, or nothing but black and silence.
+    `items[n]` is a catalogue row that has content `n`, which lasts `seconds[n]`, NaN where unknown.
+    `vectors` maps an encoder's name to unit rows, zeros where there is none, or nothing to see and
+    hear.
     """
 
     items: Idx
+    seconds: Values
     frames: Prints
     sound: Prints
     vectors: Mapping[str, Vectors]
@@ -117,7 +120,9 @@ def ties(works: Works, pairs: Pairs, config: DuplicatesConfig) -> Ties:
     told = ~np.isnan(likeness)
     kinds = np.select([told.all(axis=1), *told.T], [BOTH, FRAMES, SOUND], VECTORS)
     alike = (~told | (likeness >= [config.min_frames, config.min_sound])).all(axis=1)
-    kept = np.where(kinds == VECTORS, cosines > 0, alike)
+    seconds = np.sort(works.seconds[np.stack(pairs)], axis=0)
+    as_long = ~(seconds[0] < config.min_overlap * seconds[1])
+    kept = np.where(kinds == VECTORS, cosines > 0, alike) & as_long
     means = np.nansum(likeness, axis=1) / np.maximum(told.sum(axis=1), 1)
     similarity = np.where(kinds == VECTORS, cosines, means).astype(np.float32)
     return Ties(

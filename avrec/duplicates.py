@@ -10,8 +10,9 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from avrec.alike import DuplicatesConfig, Ties, Works, candidates, ties
-from avrec.arrays import Idx, unit
+from avrec.arrays import Idx, Mask, Vectors, unit
 from avrec.embed.pool import Content
+from avrec.models.knowledge import durations
 from avrec.prints import Prints
 from avrec.schema import DUPLICATE_KINDS, DUPLICATES, FINGERPRINTS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
@@ -35,8 +36,14 @@ def find(
     """
     catalogue = conform(items, ITEMS)
     vocabulary = Vocabulary.of(catalogue["item_id"])
-    keys = contents(conform(media, MEDIA), vocabulary)
-    works = _works(vocabulary, keys, conform(fingerprints, FINGERPRINTS), content, config)
+    known = conform(media, MEDIA)
+    keys = contents(known, vocabulary)
+    rows = _first_of_each(keys)
+    place = pc.index_in(vocabulary.id_of(rows), value_set=fingerprints["item_id"])
+    prints = conform(fingerprints, FINGERPRINTS).take(place)
+    frames, sound = (Prints.of(prints[name]) for name in ("frames", "sound"))
+    vectors = _vectors(content, rows, config, ~_blank(frames, sound))
+    works = Works(rows, durations(known, vocabulary)[rows], frames, sound, vectors)
     found = ties(works, candidates(works, config), config)
     joined = _joined(_same_content(keys), _of_items(found, works))
     return table(joined, catalogue)
@@ -114,26 +121,30 @@ def contents(media: pa.Table, items: Vocabulary) -> pa.Array:
     return good["sha256"].combine_chunks().take(known)
 
 
-def _works(
-    items: Vocabulary,
-    keys: pa.Array,
-    fingerprints: pa.Table,
-    content: Content | None,
-    config: DuplicatesConfig,
-) -> Works:
-    """Take each content from the first item that has it, in the order of their SHA-256."""
-    rows = pc.index_in(Vocabulary.of(keys).ids, value_set=keys).to_numpy().astype(np.int32)
-    place = pc.index_in(items.id_of(rows), value_set=fingerprints["item_id"])
-    prints = [Prints.of(fingerprints[name].take(place)) for name in ("frames", "sound")]
-    frames, sound = prints
-    unseen = frames.blank() | (np.diff(frames.offsets) == 0)
-    unheard = sound.blank() | (np.diff(sound.offsets) == 0)
-    blank = unseen & unheard & (frames.blank() | sound.blank())
+def _first_of_each(keys: pa.Array) -> Idx:
+    """The first row of each content, in the order of their SHA-256, in which ids have no part."""
+    rows: Idx = pc.index_in(Vocabulary.of(keys).ids, value_set=keys).to_numpy().astype(np.int32)
+    return rows
+
+
+def _blank(frames: Prints, sound: Prints) -> Mask:
+    """Which contents were looked at and have nothing but black and silence."""
+    blank = np.stack([frames.blank(), sound.blank()])
+    empty = np.diff([frames.offsets, sound.offsets], axis=1) == 0
+    told: Mask = (blank | empty).all(axis=0) & blank.any(axis=0)
+    return told
+
+
+def _vectors(
+    content: Content | None, rows: Idx, config: DuplicatesConfig, telling: Mask
+) -> dict[str, Vectors]:
     pooled = {} if content is None else content.modalities
     named = {name.partition("@")[0]: vectors[rows] for name, vectors in pooled.items()}
-    kept = {name: unit(vectors) for name, vectors in named.items() if name in config.encoders}
-    vectors = {name: np.where(blank[:, None], 0, vectors) for name, vectors in kept.items()}
-    return Works(rows, frames, sound, vectors)
+    return {
+        name: unit(vectors) * telling[:, None]
+        for name, vectors in named.items()
+        if name in config.encoders
+    }
 
 
 def _same_content(keys: pa.Array) -> Ties:

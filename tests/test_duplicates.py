@@ -127,6 +127,15 @@ def test_an_excerpt_is_no_duplicate():
     assert not len(find(items, media, prints([whole, part]), None, CONFIG))
 
 
+def test_what_lasts_much_longer_is_no_duplicate():
+    rows = [upload(0, 0) | {"sound": []}, upload(0, 1) | {"sound": []}]
+    items, media = catalogue(["a", "b"], [row["sha256"] for row in rows])
+    for seconds, count in ((6.0, 2), (5.9, 0), (None, 2)):
+        column = pa.array([10.0, seconds], pa.float64())
+        timed = media.drop_columns("duration_seconds").append_column("duration_seconds", column)
+        assert len(find(items, timed, prints(rows), None, CONFIG)) == count
+
+
 def test_black_frames_and_silence_tie_nothing():
     mute = {"frames": np.zeros(6, np.uint64), "frame_seconds": np.zeros(6), "sound": [0] * WORDS}
     rows = [mute | {"sha256": name} for name in "xyz"]

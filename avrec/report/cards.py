@@ -10,6 +10,7 @@ from avrec.report.html import Markup, join, picture, tag
 
 LABELS_SHOWN = 4
 MINUTE = 60
+SHORT = 10
 
 
 def section(findings: Findings) -> Markup | None:
@@ -28,9 +29,11 @@ def section(findings: Findings) -> Markup | None:
 def length(seconds: float) -> str:
     """Write a duration.
 
-    >>> length(75.2)
-    '1:15'
+    >>> length(75.2), length(0.52)
+    ('1:15', '0.5 s')
     """
+    if seconds < SHORT:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), MINUTE)
     return f"{minutes}:{rest:02}"
 

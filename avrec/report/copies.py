@@ -37,7 +37,7 @@ def _group(group: pa.Table, findings: Findings, titles: dict[str, str]) -> Marku
             "li",
             picture(findings.pictures.get(row["item_id"]), ""),
             tag("strong", titles.get(row["item_id"], row["item_id"])),
-            tag("span", f"{row['kind']}, {percent(row['similarity'])} alike"),
+            tag("span", _likeness(row["kind"], row["similarity"])),
             tag("span", "the first", class_="chip") if row["item_id"] == row["group"] else None,
         )
         for row in rows
@@ -45,3 +45,7 @@ def _group(group: pa.Table, findings: Findings, titles: dict[str, str]) -> Marku
     left = len(group) - len(rows)
     more = tag("li", f"and {left:,} more") if left else None
     return tag("ul", *cards, more, class_="strip", tabindex="0")
+
+
+def _likeness(kind: str, similarity: float) -> str:
+    return "the same bytes" if kind == "content" else f"{kind} {percent(similarity)} alike"
