@@ -34,7 +34,7 @@ class DuplicatesConfig:
 
     min_frames: float = 0.6
     """Share of the frames, of either side, that the other must show too."""
-    min_sound: float = 0.5
+    min_sound: float = 0.7
     """How far two sounds must agree where they lie best over each other: 0 is chance, 1 equal."""
     min_overlap: float = 0.6
     """Share of the longer one that the shorter must have in length, and over which two sounds must
