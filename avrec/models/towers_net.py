@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avrec.arrays import Array, Idx, Mask, Scores, Vectors
+from avrec.models.item_tower import FUSIONS, ItemTower, soft_unit
 from avrec.models.training import ALONE, Batch, Crew, Loss, check
 
 
@@ -30,6 +31,9 @@ class TowersConfig:
     """Length of a vector."""
     num_heads: int = 4
     """Heads of the attention over the history; divides `dim`."""
+    fusion: str = "sum"
+    """How an item's id, modalities and fields become one: "sum", "concat", "gated" (a weighed sum)
+    or "attention" (over modalities, with `num_heads`)."""
     history_length: int = 30
     """Latest items of a history that the user tower reads."""
     id_dropout: float = 0.5
@@ -55,39 +59,10 @@ class TowersConfig:
             raise ValueError(f"dim must be a multiple of num_heads, got {self.dim}")
         if not 0 <= self.id_dropout < 1:
             raise ValueError(f"id_dropout must be in [0, 1), got {self.id_dropout}")
+        if self.fusion not in FUSIONS:
+            raise ValueError(f"fusion must be among {FUSIONS}, got {self.fusion!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
-
-
-def soft_unit(vectors: Tensor) -> Tensor:
-    """Scale rows to length 1 (nearly, below 1e-3); zeros stay zeros, with a finite gradient."""
-    return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-6)
-
-
-class ItemTower(nn.Module):
-    """From an item's id and content to its vector; no bias, so nothing known gives zeros."""
-
-    def __init__(self, num_items: int, widths: Sequence[int], dim: int) -> None:
-        super().__init__()
-        self.ids = nn.Embedding(num_items, dim)
-        nn.init.normal_(self.ids.weight, std=0.3 / dim**0.5)
-        self.project = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in widths)
-        for layer in self.project:
-            assert isinstance(layer, nn.Linear)
-            nn.init.normal_(layer.weight, std=(1 / dim / len(widths)) ** 0.5)
-        self.mix = nn.Sequential(
-            nn.Linear(dim, 2 * dim, bias=False), nn.ReLU(), nn.Linear(2 * dim, dim, bias=False)
-        )
-
-    def forward(self, rows: Tensor, keep_id: Tensor, content: Sequence[Tensor]) -> Tensor:
-        """Vectors (n, dim) of catalogue `rows`, whose unit content comes one row an item.
-
-        A zero row of content is a modality that is missing.
-        """
-        x = self.ids(rows) * keep_id[:, None]
-        for layer, modality in zip(self.project, content, strict=True):
-            x = x + layer(modality)
-        return soft_unit(x + self.mix(x))
 
 
 class UserTower(nn.Module):
@@ -128,7 +103,8 @@ class TwoTowers(nn.Module):
 
     def __init__(self, num_items: int, content: Sequence[Vectors], config: TowersConfig) -> None:
         super().__init__()
-        self.item = ItemTower(num_items, [c.shape[1] for c in content], config.dim)
+        widths = [modality.shape[1] for modality in content]
+        self.item = ItemTower(num_items, widths, config.dim, config.fusion, config.num_heads)
         self.user = UserTower(config.history_length, config.dim, config.num_heads)
         # Not buffers: those would be sent to every worker at every step.
         self.content = tuple(torch.tensor(modality) for modality in content)
