@@ -184,4 +184,6 @@ say "answer"
 .venv/bin/python -m jobs.ask --workspace "$workspace" --key-file "$home/api-key" \
   --url "http://127.0.0.1:$SERVE_PORT"
 echo
+report=$(find "$workspace/report" -name report.html -printf '%T@ %p\n' 2>/dev/null | sort -n | tail -1 | cut -d' ' -f2- || true)
+[ -z "$report" ] || printf 'what was understood, to open in a browser:\n%s\n\n' "$report"
 echo "took $((SECONDS - begun)) s, $((installed - begun)) s of them to install; end it with: bash cluster/local.sh stop"

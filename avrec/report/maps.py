@@ -1,4 +1,4 @@
-"""Vectors in two dimensions, each item a dot in the colour of its first tag."""
+"""Vectors in two dimensions, each item a dot in the colour of a tag."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -63,10 +63,22 @@ def colours(labels: Sequence[str]) -> tuple[list[int], list[str]]:
 
 
 def _labels(findings: Findings) -> list[str]:
-    """First tag of each point, else whether it is audio or video."""
+    """First tag of each point that tells it from others, else whether it is audio or video."""
     kinds = dict(zip(*(findings.media[n].to_pylist() for n in ("item_id", "kind")), strict=True))
     rows = findings.items.take(findings.points).select(["item_id", "tags"]).to_pylist()
-    return [(row["tags"] or [kinds.get(row["item_id"]) or "no file"])[0] for row in rows]
+    tags = telling([row["tags"] or [] for row in rows])
+    known = [kinds.get(row["item_id"]) or "no file" for row in rows]
+    return [(own or [kind])[0] for own, kind in zip(tags, known, strict=True)]
+
+
+def telling(tags: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Leave out the tags that every item has.
+
+    >>> telling([["demo", "song"], ["demo", "film"]])
+    [['song'], ['film']]
+    """
+    held_by = Counter(tag for own in tags for tag in set(own))
+    return [[tag for tag in own if held_by[tag] < len(tags)] for own in tags]
 
 
 def _map(encoder: str, findings: Findings, vectors: Vectors, labels: list[int]) -> Markup:
