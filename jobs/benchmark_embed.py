@@ -19,6 +19,7 @@ from jobs import (
     benchmark_embed_decode,
     benchmark_embed_describe,
     benchmark_embed_duplicates,
+    benchmark_embed_encoder,
     benchmark_embed_flow,
     benchmark_embed_language,
     benchmark_embed_pipeline,
@@ -28,6 +29,7 @@ Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
 
 PARTS: dict[str, Part] = {
     "decode": benchmark_embed_decode.run,
+    "encoder": benchmark_embed_encoder.run,
     "flow": benchmark_embed_flow.run,
     "pipeline": benchmark_embed_pipeline.run,
     "language": benchmark_embed_language.run,
