@@ -88,6 +88,7 @@ def test_gives_finite_float32_of_its_dim_that_can_be_made_unit(encoder):
     assert (np.linalg.norm(vectors, axis=1) > 1e-6).all()
 
 
+@pytest.mark.slow
 def test_a_vector_depends_on_its_input_alone(encoder):
     inputs = inputs_of(encoder.modality)
     together = encoder.encode(inputs)

@@ -13,6 +13,7 @@ from avrec.errors import InputError
 from tests.embed import models
 from tests.embed.test_encoders import inputs_of
 
+pytestmark = pytest.mark.slow
 FAST = [
     ("torch", "bf16"),
     ("openvino", "float32"),

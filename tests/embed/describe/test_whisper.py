@@ -26,6 +26,7 @@ def sounds(*seconds):
     return [rng.normal(0, 0.1, round(n * 16_000)).astype(np.float32) for n in seconds]
 
 
+@pytest.mark.slow
 def test_a_window_is_heard_the_same_beside_any_others(folder):
     windows = sounds(1, 30, 4, 0.2)
     heard = whisper_of(folder, batch_size=4).transcribe(windows)
@@ -34,6 +35,7 @@ def test_a_window_is_heard_the_same_beside_any_others(folder):
     assert any(heard)
 
 
+@pytest.mark.slow
 def test_what_is_said_lies_within_the_window_and_in_order(folder):
     windows = sounds(0.5, 3, 12)
     for window, said in zip(windows, whisper_of(folder).transcribe(windows), strict=True):
@@ -44,6 +46,7 @@ def test_what_is_said_lies_within_the_window_and_in_order(folder):
         )
 
 
+@pytest.mark.slow
 def test_the_language_is_the_one_asked_for_or_one_that_it_knows(folder):
     windows = sounds(2, 3)
     told = whisper_of(folder, language="de").transcribe(windows)
