@@ -12,6 +12,9 @@ Splits of the report are, for each case, all users with something relevant, and
 * ".../warm_users", ".../new_users": those with and without a history, where there are both.
 * ".../cold_items": all users, but only items that nobody had taken to before the cut are
   relevant; they still have to find their place among all others.
+
+Where items were hidden, there are three cases, "items/warm", "items/cold" and "items/overall":
+lists of the items that somebody is known to have taken to, of those that nobody is, and of both.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,7 +43,7 @@ from avrec.metrics import (
     recall,
 )
 from avrec.schema import METRICS
-from avrec.splits import Split
+from avrec.splits import ItemSplit, Split
 from avrec.vocab import Vocabulary
 
 BASELINE = "popularity"
@@ -115,6 +118,36 @@ def cases(split: Split, items: Vocabulary) -> list[Case]:
     place = np.arange(len(later.items)) - later.offsets[later.query_of_item()]
     first_half = 2 * place + 1 < later.lengths()[later.query_of_item()]
     return [asking("test", np.zeros_like(first_half)), asking("test/second_half", first_half)]
+
+
+class ItemCase(NamedTuple):
+    """A case, and which items may be listed in it."""
+
+    case: Case
+    able: Mask
+
+
+def item_cases(split: ItemSplit, items: Vocabulary) -> list[ItemCase]:
+    """Make the three cases of a split that hides items; only its `train` is known.
+
+    Models are asked for lists of what is able by `avrec.factors.among`.
+    """
+    users, later = histories(pa.concat_tables([split.warm, split.cold]), items)
+    past = histories(split.train, items, users).histories
+    rows = items.idx(split.train["item_id"])
+    counts = np.bincount(rows[rows >= 0], minlength=len(items))
+    at = pc.max(split.train["at"].cast(pa.int64())).as_py() or 0
+
+    def asking(name: str, able: Mask) -> ItemCase:
+        relevant = _only(later, able[later.items])
+        kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
+        some = Vocabulary(users.id_of(kept))
+        case = Case(f"items/{name}", some, past.take(kept), relevant.take(kept), counts, at)
+        return ItemCase(case, able)
+
+    cold = counts == 0
+    groups = {"warm": ~cold, "cold": cold, "overall": np.ones_like(cold)}
+    return [asking(name, able) for name, able in groups.items()]
 
 
 def lists_of(models: Iterable[Retriever | Lister], case: Case, k: int) -> dict[str, Idx]:

@@ -59,3 +59,22 @@ class Retriever(Protocol):
         A row with no item that the model knows gives zeros.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Among:
+    """A model that lists only some of the items."""
+
+    name: str
+    items: Factors
+    model: Retriever
+
+    def user_vectors(self, histories: Histories) -> Vectors:
+        """Those of the model, which may know the other items in a history."""
+        return self.model.user_vectors(histories)
+
+
+def among(model: Retriever, able: Mask) -> Among:
+    """Let `model` list only the items that are `able`, one truth a catalogue row."""
+    vectors = np.where(able[:, None], model.items.vectors, np.float32(0))
+    return Among(model.name, Factors(model.items.vocabulary, vectors), model)
