@@ -21,6 +21,7 @@ from avrec.media.files import MediaConfig
 from avrec.models.als import ALSConfig
 from avrec.models.bpr import BPRConfig
 from avrec.models.cold import ColdConfig
+from avrec.models.fields import FieldsConfig
 from avrec.models.neighbours import NeighboursConfig
 from avrec.models.ranker import RankerConfig
 from avrec.models.svd import SVDConfig
@@ -69,6 +70,8 @@ class RunConfig:
     """Section `[split]`."""
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     """Section `[workers]`."""
+    fields: FieldsConfig = field(default_factory=FieldsConfig)
+    """Section `[fields]`."""
     als: ALSConfig = field(default_factory=ALSConfig)
     """Section `[als]`."""
     cold: ColdConfig = field(default_factory=ColdConfig)

@@ -12,40 +12,38 @@ from avrec.distributed.als_shards import shards
 from avrec.distributed.learn import Run
 from avrec.distributed.session import run_job
 from avrec.distributed.train import forget, run_name
-from avrec.embed import pool
 from avrec.factors import Factors
-from avrec.models import als
+from avrec.models import als, fields
 from avrec.models.cold import fill_cold
 from avrec.schema import ITEMS
 from avrec.store import Workspace
-from avrec.vocab import Vocabulary
 
 logger = logging.getLogger("avrec.jobs.train_als")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `als`."""
-    content = ["content"] if workspace.has("content") else []
+    known = fields.sources(workspace, config.fields)
     settings = {
         "als": asdict(config.als),
         "cold": asdict(config.cold),
+        "fields": asdict(config.fields),
         "split": asdict(config.split),
         "seed": config.seed,
     }
-    recipe = workspace.recipe(settings, "items", "interactions", *content)
+    recipe = workspace.recipe(settings, "items", "interactions", *known)
     if workspace.has("als", recipe):
         logger.info("up to date")
         return
-    items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
+    content = fields.read(workspace, workspace.read_table("items", ITEMS), config.fields)
+    items = content.items
     warm = config.als.warm_start and workspace.has("als")
     before = als.earlier(workspace.open("als"), items, config.als) if warm else None
     run = Run(workspace, run_name("als", recipe), config.workers, config.seed)
     fitted = fit_on_workers(shards(workspace, items, config.split), config.als, run, before)
     factors = Factors(items, fitted.items)
     trained = factors.known()
-    if content:
-        pooled = pool.load(workspace.open("content"), items)
-        factors = fill_cold(factors, pooled.joined(), config.cold)
+    factors = fill_cold(factors, content.joined(), config.cold)
     with workspace.create("als", recipe) as draft:
         draft.notes["started_from"] = workspace.open("als").version if warm else None
         als.save(als.ALS(factors, config.als, trained, fitted.audience), draft)

@@ -10,30 +10,32 @@ from avrec.distributed.learn import Run
 from avrec.distributed.session import run_job
 from avrec.distributed.towers import fit
 from avrec.distributed.train import forget, run_name
-from avrec.embed import pool
 from avrec.errors import InputError
 from avrec.interactions import histories
-from avrec.models import towers
+from avrec.models import fields, towers
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.splits import by_time
 from avrec.store import Workspace
-from avrec.vocab import Vocabulary
 
 logger = logging.getLogger("avrec.jobs.train_towers")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `towers`, unless nobody has a history to learn from."""
-    content = ["content"] if workspace.has("content") else []
-    settings = {"towers": config.towers, "split": config.split, "seed": config.seed}
-    recipe = workspace.recipe(settings, "items", "interactions", *content)
+    settings = {
+        "towers": config.towers,
+        "fields": config.fields,
+        "split": config.split,
+        "seed": config.seed,
+    }
+    known = fields.sources(workspace, config.fields)
+    recipe = workspace.recipe(settings, "items", "interactions", *known)
     if workspace.has("towers", recipe):
         logger.info("up to date")
         return
-    items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
+    pooled = fields.read(workspace, workspace.read_table("items", ITEMS), config.fields)
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
-    pooled = pool.load(workspace.open("content"), items) if content else pool.Content(items, {})
-    past = histories(split.train, items).histories
+    past = histories(split.train, pooled.items).histories
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
     try:
         model = fit(past, pooled, config.towers, as_run)

@@ -14,15 +14,18 @@ Rows have length 1; an item of which nothing is known has a row of zeros, which 
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec.arrays import Idx, Values, Vectors, unit
+from avrec.embed import pool
 from avrec.embed.pool import Content
 from avrec.models.knowledge import durations
 from avrec.schema import ITEMS, MEDIA, conform
+from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
 CATEGORIES = ("tags", "creator_id", "language", "age_rating", "regions")
@@ -33,35 +36,52 @@ WIDTH = 256
 PLACES = 2
 
 
-def check_fields(names: Sequence[str]) -> None:
-    """Refuse a field that there is not.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FieldsConfig:
+    """What of the catalogue models know beside content."""
 
-    Raises:
-        ValueError: a name is not among FIELDS.
-    """
-    unknown = [name for name in names if name not in FIELDS]
-    if unknown:
-        raise ValueError(f"fields must be among {FIELDS}, got {unknown}")
+    names: tuple[str, ...] = ()
+    """Fields that towers and cold items learn from: tags, creator_id, language, age_rating,
+    regions, published_at, duration_seconds."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.names if name not in FIELDS]
+        if unknown:
+            raise ValueError(f"names must be among {FIELDS}, got {unknown}")
+
+
+def sources(workspace: Workspace, config: FieldsConfig) -> list[str]:
+    """Names of the artifacts that `read` reads, of those that were made."""
+    wanted = ["content", *(["media"] if "duration_seconds" in config.names else [])]
+    return [name for name in wanted if workspace.has(name)]
+
+
+def read(workspace: Workspace, items: pa.Table, config: FieldsConfig) -> Content:
+    """Content of the workspace, where there is any, with the fields beside it."""
+    vocabulary = Vocabulary.of(items["item_id"])
+    told = sources(workspace, config)
+    pooled = pool.load(workspace.open("content"), vocabulary) if "content" in told else None
+    media = workspace.read_table("media", MEDIA) if "media" in told else None
+    return with_fields(pooled or Content(vocabulary, {}), items, config, media)
 
 
 def with_fields(
-    content: Content, items: pa.Table, names: Sequence[str], media: pa.Table | None = None
+    content: Content, items: pa.Table, config: FieldsConfig, media: pa.Table | None = None
 ) -> Content:
     """Put the named fields beside the modalities, as "field/NAME".
 
     Args:
         content: vectors over the catalogue.
         items: ITEMS, in any order.
-        names: which of FIELDS.
+        config: which fields.
         media: MEDIA, for the durations.
     """
-    check_fields(names)
     table = conform(items, ITEMS)
     row = content.items.idx(table["item_id"])
     table = table.filter(pa.array(row >= 0))
     row, files = row[row >= 0], MEDIA.empty_table() if media is None else media
     found = {}
-    for name in names:
+    for name in config.names:
         if name == "duration_seconds":
             found[f"field/{name}"] = numbers(durations(files, content.items))
         elif name == "published_at":

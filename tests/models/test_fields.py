@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.embed.pool import Content
-from avrec.models import fields
-from avrec.models.fields import KNOTS, categories, numbers, with_fields
+from avrec.models.fields import FIELDS, KNOTS, FieldsConfig, categories, numbers, with_fields
 from avrec.schema import ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
@@ -92,7 +91,7 @@ def test_fields_stand_beside_the_modalities():
     content = with_fields(
         Content(vocabulary, {"sight@1": seen}),
         conform(items, ITEMS),
-        ("creator_id", "published_at", "duration_seconds"),
+        FieldsConfig(names=("creator_id", "published_at", "duration_seconds")),
         media,
     )
     assert content.modalities["sight@1"] is seen
@@ -109,11 +108,10 @@ def test_fields_stand_beside_the_modalities():
 
 def test_an_empty_catalogue_has_empty_fields():
     nothing = Content(Vocabulary.of([]), {})
-    content = with_fields(nothing, ITEMS.empty_table(), fields.FIELDS)
+    content = with_fields(nothing, ITEMS.empty_table(), FieldsConfig(names=FIELDS))
     assert {rows.shape[0] for rows in content.modalities.values()} == {0}
 
 
 def test_an_unknown_field_is_refused():
-    nothing = Content(Vocabulary.of([]), {})
-    with pytest.raises(ValueError, match=r"fields must be among .* got \['colour'\]"):
-        with_fields(nothing, ITEMS.empty_table(), ["colour"])
+    with pytest.raises(ValueError, match=r"names must be among .* got \['colour'\]"):
+        FieldsConfig(names=("colour",))
