@@ -105,12 +105,12 @@ def cases(split: Split, items: Vocabulary) -> list[Case]:
     before = pa.concat_tables([split.train, split.rank])
     users, later = histories(split.test, items)
     past = histories(before, items, users).histories
-    later = _only(later, ~np.isin(_keys(later, len(items)), _keys(past, len(items))))
+    later = later.only(~np.isin(_keys(later, len(items)), _keys(past, len(items))))
     rows = items.idx(before["item_id"])
     counts = np.bincount(rows[rows >= 0], minlength=len(items))
 
     def asking(name: str, told: Mask) -> Case:
-        known, relevant = _join(past, _only(later, told)), _only(later, ~told)
+        known, relevant = _join(past, later.only(told)), later.only(~told)
         kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
         some = Vocabulary(users.id_of(kept))
         return Case(name, some, known.take(kept), relevant.take(kept), counts, split.test_at)
@@ -139,7 +139,7 @@ def item_cases(split: ItemSplit, items: Vocabulary) -> list[ItemCase]:
     at = pc.max(split.train["at"].cast(pa.int64())).as_py() or 0
 
     def asking(name: str, able: Mask) -> ItemCase:
-        relevant = _only(later, able[later.items])
+        relevant = later.only(able[later.items])
         kept = np.flatnonzero(relevant.lengths()).astype(np.int32)
         some = Vocabulary(users.id_of(kept))
         case = Case(f"items/{name}", some, past.take(kept), relevant.take(kept), counts, at)
@@ -235,7 +235,7 @@ def summary(metrics: pa.Table) -> pa.Table:
 def _parts(case: Case) -> Iterator[_Part]:
     everyone = np.arange(len(case.users), dtype=np.int32)
     known = case.histories.lengths() > 0
-    to_cold = _only(case.relevant, case.counts[case.relevant.items] == 0)
+    to_cold = case.relevant.only(case.counts[case.relevant.items] == 0)
     groups = [("", everyone, case.relevant)]
     if known.any() and not known.all():
         groups.append(("/warm_users", everyone[known], case.relevant))
@@ -292,18 +292,6 @@ def _values(ranked: Idx, part: _Part, counts: Counts, k: int) -> dict[str, Value
 def _keys(rows: Histories, num_items: int) -> Offsets:
     """One number an entry, different for every (query, item)."""
     return rows.query_of_item().astype(np.int64) * num_items + rows.items
-
-
-def _only(rows: Histories, entries: Mask) -> Histories:
-    """Keep some of the entries; the number of rows stays."""
-    counts = np.bincount(rows.query_of_item()[entries], minlength=len(rows))
-    return replace(
-        rows,
-        offsets=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-        items=rows.items[entries],
-        weights=rows.weights[entries],
-        at=rows.at[entries],
-    )
 
 
 def _plain(found: Interval) -> dict[str, float | None]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-from avrec.arrays import Idx, Micros, Offsets, Weights
+from avrec.arrays import Idx, Mask, Micros, Offsets, Weights
 from avrec.schema import INTERACTIONS, conform
 from avrec.vocab import Vocabulary
 
@@ -90,6 +90,16 @@ class Histories:
         """Rows cut to their latest `num_items`."""
         stop = self.offsets[1:]
         return self._cut(np.maximum(self.offsets[:-1], stop - num_items), stop)
+
+    def only(self, entries: Mask) -> Self:
+        """Some of the entries of `items`; the number of rows stays."""
+        counts = np.bincount(self.query_of_item()[entries], minlength=len(self))
+        return type(self)(
+            np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
+            self.items[entries],
+            self.weights[entries],
+            self.at[entries],
+        )
 
     def matrix(self, num_items: int) -> csr_array:
         """Rows as a sparse weight matrix of shape (num_queries, num_items); repeats add up."""

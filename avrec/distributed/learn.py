@@ -6,7 +6,7 @@ the parameters do not depend on the number of workers but for rounding.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from avrec.models.training import (
     TRAINING,
     WINDOW,
     Batch,
+    Course,
     Crew,
     Files,
     LearnConfig,
@@ -72,10 +73,13 @@ def fit(
 
 
 def learn_on_worker(
-    net: nn.Module, loss: Callable[[nn.Module, Crew], Loss], config: LearnConfig, seed: int
+    net: nn.Module,
+    objective: Callable[[nn.Module, Crew], tuple[Loss, Course]],
+    config: LearnConfig,
+    seed: int,
 ) -> None:
     """Train as one worker of a run on its dataset `train`; report and save every epoch."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(_num_threads())
     crew = join_crew()
     wrapped = ray.train.torch.prepare_model(net)
     stream = _Windows(ray.train.get_dataset_shard("train"))
@@ -83,10 +87,17 @@ def learn_on_worker(
     def batches(epoch: int) -> Iterator[Batch]:
         return shuffled(stream, config.batch_size, (seed, epoch))
 
-    task = loss(wrapped, crew)
-    for step in learn(net, task, batches, config, crew=crew, resume=latest_files()):
+    loss, course = objective(wrapped, crew)
+    course = replace(course, resume=latest_files())
+    for step in learn(net, loss, batches, config, crew=crew, course=course):
         files = step.files() if crew.rank == 0 else None
-        report({"epoch": step.epoch, "loss": step.loss}, files)
+        score = {} if step.score is None else {"score": step.score}
+        report({"epoch": step.epoch, "loss": step.loss, **score}, files)
+
+
+def _num_threads() -> int:
+    """CPUs that Ray set aside for this worker, at least one."""
+    return max(1, int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1)))
 
 
 def join_crew() -> Crew:

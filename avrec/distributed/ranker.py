@@ -17,6 +17,7 @@ from avrec.models import ranker
 from avrec.models.features import SOURCES, Features
 from avrec.models.impressions import Impressions, between, compare, describe, halves
 from avrec.models.ranker import Ranker, RankerConfig, Scale
+from avrec.models.training import Course
 from avrec.recommend import RecommendConfig
 from avrec.schema import ITEMS, MEDIA
 from avrec.splits import Split
@@ -76,5 +77,8 @@ def loop(settings: Mapping[str, Any]) -> None:
     facts = ray.get(settings["facts"])
     net = ranker.build(Scale(facts["mean"], facts["deviation"]), config, settings["seed"])
     learn.learn_on_worker(
-        net, lambda wrapped, _: ranker.soft_label_loss(wrapped), config, settings["seed"]
+        net,
+        lambda wrapped, _: (ranker.soft_label_loss(wrapped), Course()),
+        config,
+        settings["seed"],
     )

@@ -13,7 +13,10 @@ from avrec.embed.pool import Content
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
-from avrec.models.towers_net import Facts, TowersConfig, in_batch_loss
+from avrec.models.towers import Held
+from avrec.models.towers_net import Facts, TowersConfig
+
+PAST = ("offsets", "items", "weights", "at")
 
 
 def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) -> towers.Towers:
@@ -22,29 +25,31 @@ def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) 
     Raises:
         InputError: no user has two items one after the other.
     """
-    columns = towers.examples(histories, config)
-    if not len(columns["item"]):
+    task = towers.prepare(histories, content, config)
+    if not len(task.columns["weight"]):
         raise InputError("no user has two interactions one after the other to train towers on")
-    known = towers.facts(histories, columns, content)
-    files = learn.fit(loop, columns, _pack(known), {"config": asdict(config)}, run)
-    return towers.from_files(files, histories, content, config)
+    settings = {"config": asdict(config)}
+    files = learn.fit(loop, task.columns, _pack(task.known, task.held), settings, run)
+    return towers.from_files(files, task, content, config)
 
 
 def loop(settings: Mapping[str, Any]) -> None:
     """Train as one worker."""
-    config, seed = TowersConfig(**settings["config"]), settings["seed"]
-    known = _unpack(ray.get(settings["facts"]))
+    config, seed = towers.config_of(settings["config"]), settings["seed"]
+    known, held = _unpack(ray.get(settings["facts"]))
     net = towers.build(known, config, seed)
-    learn.learn_on_worker(
-        net, lambda wrapped, crew: in_batch_loss(wrapped, known, config, seed, crew), config, seed
-    )
+    learn.learn_on_worker(net, towers.objective(net, known, held, config, seed), config, seed)
 
 
-def _pack(known: Facts) -> dict[str, np.ndarray]:
+def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     content = {f"content.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.content)}
-    return {"log_q": known.log_q, "positives": known.positives, **content}
+    past = {f"past.{name}": getattr(held.histories, name) for name in PAST}
+    judged = {"targets": held.targets, "learned": held.learned}
+    return {"log_q": known.log_q, "positives": known.positives, **content, **past, **judged}
 
 
-def _unpack(arrays: Mapping[str, np.ndarray]) -> Facts:
+def _unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Facts, Held]:
     content = tuple(arrays[name] for name in sorted(arrays) if name.startswith("content."))
-    return Facts(content, arrays["log_q"], arrays["positives"])
+    past = Histories(*(arrays[f"past.{name}"] for name in PAST))
+    known = Facts(content, arrays["log_q"], arrays["positives"])
+    return known, Held(past, arrays["targets"], arrays["learned"])

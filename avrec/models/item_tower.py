@@ -35,6 +35,7 @@ class ItemTower(nn.Module):
         dim: length of a token and of the vector.
         fusion: one of FUSIONS.
         num_heads: heads of the attention over tokens; divides `dim`.
+        plain: the vector is `x`, of any length.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class ItemTower(nn.Module):
         dim: int,
         fusion: str = "sum",
         num_heads: int = 4,
+        *,
+        plain: bool = False,
     ) -> None:
         super().__init__()
         self.ids = nn.Embedding(num_items, dim)
@@ -52,9 +55,7 @@ class ItemTower(nn.Module):
         for layer in self.project:
             assert isinstance(layer, nn.Linear)
             nn.init.normal_(layer.weight, std=(1 / dim / len(widths)) ** 0.5)
-        self.mix = nn.Sequential(
-            nn.Linear(dim, 2 * dim, bias=False), nn.ReLU(), nn.Linear(2 * dim, dim, bias=False)
-        )
+        self.mix = None if plain else mixer(dim)
         self.fuse = fuser(fusion, 1 + len(widths), dim, num_heads)
 
     def forward(
@@ -79,8 +80,15 @@ class ItemTower(nn.Module):
         tokens += [layer(values) for layer, values in zip(self.project, content, strict=True)]
         there = torch.cat([keep_id.bool()[:, None], present], dim=1)
         masked = torch.stack(tokens, dim=1).masked_fill(~there[..., None], 0)
-        x = self.fuse(masked, there)
-        return soft_unit(x + self.mix(x))
+        x: Tensor = self.fuse(masked, there)
+        return x if self.mix is None else soft_unit(x + self.mix(x))
+
+
+def mixer(dim: int) -> nn.Module:
+    """Make a layer without bias, hidden twice as wide."""
+    return nn.Sequential(
+        nn.Linear(dim, 2 * dim, bias=False), nn.ReLU(), nn.Linear(2 * dim, dim, bias=False)
+    )
 
 
 def presence(content: Sequence[Tensor], rows: Tensor) -> Tensor:

@@ -4,25 +4,55 @@ Covington et al., RecSys 2016; Yi et al., RecSys 2019; ids are dropped at random
 (Volkovs et al., NIPS 2017), so an item without history still has a place by its content.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import torch
+from torch import nn
 
 from avrec.arrays import Idx, Mask, Vectors
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
+from avrec.index import top_k
 from avrec.interactions import Histories
+from avrec.metrics import ndcg
+from avrec.models.sequence_config import SequenceConfig
+from avrec.models.sequences import (
+    SequenceTowers,
+    columns_of,
+    last_vectors,
+    sequence_loss,
+    shape_of,
+    targets_of,
+)
 from avrec.models.towers_net import Facts, TowersConfig, TwoTowers, UserTower, in_batch_loss
-from avrec.models.training import Batch, Files, learn, seeded, shuffled, trained, windows
+from avrec.models.training import (
+    ALONE,
+    Batch,
+    Course,
+    Crew,
+    Files,
+    Loss,
+    learn,
+    seeded,
+    shuffled,
+    trained,
+    windows,
+)
+from avrec.models.user_towers import SequenceTower
 from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
 
 NAME = "towers"
 ROWS_AT_ONCE = 8192
+FINE = 1e-8
+"""AdamW's eps where an item's gradient is small beside that of a batch's steps."""
+Net = TwoTowers | SequenceTowers
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +60,30 @@ class Towers:
     """Trained towers: item vectors made once, and the network that reads a history."""
 
     items: Factors
-    user: UserTower
+    user: UserTower | SequenceTower
     config: TowersConfig
     name: str = NAME
 
     def user_vectors(self, histories: Histories) -> Vectors:
-        """One unit vector a row; a row with no item that has a vector gives zeros."""
-        rows = padded(histories, self.config.history_length)
-        vectors = [np.zeros((0, self.items.dim), np.float32)]
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[start : start + ROWS_AT_ONCE]
-            past = torch.from_numpy(self.items.vectors[np.maximum(part, 0)])
-            present = torch.from_numpy(part >= 0) & past.any(dim=2)
-            with torch.inference_mode():
-                vectors.append(self.user(past * present[..., None], present).numpy())
-        return np.concatenate(vectors)
+        """One vector a row; a row with no item that has a vector gives zeros."""
+        return queries_of(self.user, self.items.vectors, histories, self.config)
+
+
+def queries_of(
+    user: UserTower | SequenceTower, items: Vectors, histories: Histories, config: TowersConfig
+) -> Vectors:
+    """Vectors of histories over the items' vectors, (num_queries, dim)."""
+    if isinstance(user, SequenceTower):
+        return last_vectors(user, items, histories, config)
+    rows = padded(histories, config.history_length)
+    vectors = [np.zeros((0, config.dim), np.float32)]
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows[start : start + ROWS_AT_ONCE]
+        past = torch.from_numpy(items[np.maximum(part, 0)])
+        present = torch.from_numpy(part >= 0) & past.any(dim=2)
+        with torch.inference_mode():
+            vectors.append(user(past * present[..., None], present).numpy())
+    return np.concatenate(vectors)
 
 
 def padded(histories: Histories, length: int) -> Idx:
@@ -86,36 +125,106 @@ def facts(histories: Histories, columns: Batch, content: Content) -> Facts:
     return Facts(modalities, log_q, np.unique(keys))
 
 
-def build(known: Facts, config: TowersConfig, seed: int) -> TwoTowers:
+class Held(NamedTuple):
+    """Users whose last item judges a run: their histories before it, one row each, and that item.
+
+    `learned` says which items of the catalogue are in any history that is trained on.
+    """
+
+    histories: Histories
+    targets: Idx
+    learned: Mask
+
+
+class Task(NamedTuple):
+    """What there is to train on and to judge by."""
+
+    columns: Batch
+    known: Facts
+    held: Held
+
+
+def prepare(histories: Histories, content: Content, config: TowersConfig) -> Task:
+    """Hold the validation's items back and lay the others out for training.
+
+    The users are drawn by their number alone, so that runs of any seed are judged alike.
+    """
+    able = np.flatnonzero(histories.lengths() > 2)  # noqa: PLR2004
+    rng = np.random.default_rng(len(histories))
+    count = min(config.validation_users, len(able))
+    users = np.sort(rng.choice(able, count, replace=False)).astype(np.int32)
+    last = histories.offsets[users + 1] - 1
+    kept = np.ones(len(histories.items), bool)
+    kept[last] = False
+    past = histories.only(kept)
+    held = Held(past.take(users), histories.items[last], learned_ids(past, len(content.items)))
+    if config.user == "attention":
+        columns = examples(past, config)
+        return Task(columns, facts(past, columns, content), held)
+    columns = columns_of(past, config)
+    return Task(columns, facts(past, {"item": targets_of(columns)}, content), held)
+
+
+def build(known: Facts, config: TowersConfig, seed: int) -> Net:
     """Make untrained towers; the same seed makes the same."""
-    net = seeded(lambda: TwoTowers(known.num_items, known.content, config), seed)
-    assert isinstance(net, TwoTowers)
+    kind = TwoTowers if config.user == "attention" else SequenceTowers
+    net = seeded(lambda: kind(known.num_items, known.content, config), seed)
+    assert isinstance(net, Net)
     return net
+
+
+def objective(
+    net: Net, known: Facts, held: Held, config: TowersConfig, seed: int
+) -> Callable[[nn.Module, Crew], tuple[Loss, Course]]:
+    """What is to be small, and how the run goes, of `net` wrapped for a crew."""
+
+    def of(wrapped: nn.Module, crew: Crew) -> tuple[Loss, Course]:
+        judge = partial(ndcg_of, net, held, config, crew) if len(held.targets) else None
+        if config.user == "attention":
+            loss = in_batch_loss(wrapped, known, config, seed, crew)
+            return loss, Course(judge=judge, patience=config.patience)
+        loss, memory = sequence_loss(wrapped, known, config, seed)
+        course = Course(
+            judge=judge,
+            patience=config.patience,
+            average=config.sequence.average,
+            memory=memory,
+            eps=FINE,
+        )
+        return loss, course
+
+    return of
+
+
+def ndcg_of(net: Net, held: Held, config: TowersConfig, crew: Crew = ALONE) -> float:
+    """ndcg@10 of the items held back, among all that are not in the history."""
+    some = np.arange(crew.rank, len(held.targets), crew.size, dtype=np.int32)
+    past, relevant = held.histories.take(some), Histories.of(list(held.targets[some, None]))
+    vectors = item_vectors(net, held.learned)
+    found = top_k(queries_of(net.user, vectors, past, config), vectors, 10, past).idx
+    gains = ndcg(found == held.targets[some, None], relevant.lengths(), 10)
+    return float(crew.join(torch.tensor([gains.sum()])).sum()) / len(held.targets)
 
 
 def fit(histories: Histories, content: Content, config: TowersConfig, seed: int) -> Towers:
     """Train in this process, on histories of one row a user."""
-    columns = examples(histories, config)
-    known = facts(histories, columns, content)
+    columns, known, held = prepare(histories, content, config)
     net = build(known, config, seed)
-    loss = in_batch_loss(net, known, config, seed)
+    loss, course = objective(net, known, held, config, seed)(net, ALONE)
 
     def batches(epoch: int) -> Iterator[Batch]:
         return shuffled(windows(columns), config.batch_size, (seed, epoch))
 
-    for _ in learn(net, loss, batches, config):
+    for _ in learn(net, loss, batches, config, course=course):
         pass
-    return finished(net, learned_ids(histories, len(content.items)), content, config)
+    return finished(net, held.learned, content, config)
 
 
-def from_files(
-    files: Files, histories: Histories, content: Content, config: TowersConfig
-) -> Towers:
+def from_files(files: Files, task: Task, content: Content, config: TowersConfig) -> Towers:
     """Make the model of the files that training left."""
-    known = facts(histories, {"item": histories.items}, content)
-    net = trained(build(known, config, seed=0), files)
-    assert isinstance(net, TwoTowers)
-    return finished(net, learned_ids(histories, len(content.items)), content, config)
+    net = trained(build(task.known, config, seed=0), files)
+    assert isinstance(net, Net)
+    return finished(net, task.held.learned, content, config)
 
 
 def learned_ids(histories: Histories, num_items: int) -> Mask:
@@ -123,15 +232,33 @@ def learned_ids(histories: Histories, num_items: int) -> Mask:
     return np.bincount(histories.items, minlength=num_items) > 0
 
 
-def finished(net: TwoTowers, learned: Mask, content: Content, config: TowersConfig) -> Towers:
+def finished(net: Net, learned: Mask, content: Content, config: TowersConfig) -> Towers:
     """Make every item's vector; one that was never trained on goes by its content alone."""
-    vectors = [np.zeros((0, config.dim), np.float32)]
+    vectors = item_vectors(net, learned)
+    return Towers(Factors(content.items, vectors), net.user.cpu().eval(), config)
+
+
+def item_vectors(net: Net, learned: Mask) -> Vectors:
+    """Vector of each item of the catalogue; those that are not `learned` go without their id."""
+    vectors = [np.zeros((0, net.item.ids.embedding_dim), np.float32)]
     for start in range(0, len(learned), ROWS_AT_ONCE):
         rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(learned)))
         with torch.inference_mode():
             keep = torch.from_numpy(learned)[rows].float()
             vectors.append(net.encode(rows, keep).cpu().numpy())
-    return Towers(Factors(content.items, np.concatenate(vectors)), net.user.eval(), config)
+    return np.concatenate(vectors)
+
+
+def config_of(plain: Mapping[str, Any]) -> TowersConfig:
+    """The configuration whose `asdict` this is."""
+    return TowersConfig(**{**plain, "sequence": SequenceConfig(**plain["sequence"])})
+
+
+def untrained(config: TowersConfig) -> UserTower | SequenceTower:
+    """The user tower of a configuration."""
+    if config.user == "attention":
+        return UserTower(config.history_length, config.dim, config.num_heads)
+    return SequenceTower(shape_of(config))
 
 
 def save(model: Towers, draft: Draft) -> None:
@@ -153,9 +280,9 @@ def load(artifact: Artifact, items: Vocabulary) -> Towers:
     about = artifact.json(f"{NAME}.json")
     if about["items"] != items.digest:
         raise ArtifactError("the towers were trained on another catalogue; run train_towers")
-    config = TowersConfig(**about["config"])
+    config = config_of(about["config"])
     tensors = safetensors.torch.load(artifact.bytes(f"{NAME}.safetensors"))
     vectors = tensors.pop("items").numpy()
-    user = UserTower(config.history_length, config.dim, config.num_heads)
+    user = untrained(config)
     user.load_state_dict(tensors)
     return Towers(Factors(items, vectors), user.eval(), config)

@@ -11,15 +11,16 @@ where Q(j) is how often j is drawn as a target, which takes the batch's own popu
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avrec.arrays import Array, Idx, Mask, Scores, Vectors
+from avrec.arrays import Array, Idx, Mask, Scores, Values, Vectors
 from avrec.models.item_tower import FUSIONS, ItemTower, soft_unit
+from avrec.models.sequence_config import USERS, SequenceConfig
 from avrec.models.training import ALONE, Batch, Crew, Loss, check
 
 
@@ -49,18 +50,34 @@ class TowersConfig:
     """Step size of AdamW."""
     weight_decay: float = 0.01
     """Decoupled L2 penalty of AdamW."""
+    user: str = "attention"
+    """User tower: "attention", which learns from pairs of a history and its next item, or one that
+    learns from all items of a history at once: "sasrec", "ligr", "hstu", "gru", "conv", "mean"."""
+    validation_users: int = 0
+    """Users whose last item is not learned from but judges each epoch; the best one is kept."""
+    patience: int = 0
+    """Epochs without a better ndcg@10 of those after which training ends; 0 trains all epochs."""
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    """Section `[towers.sequence]`, for all user towers but "attention"."""
 
     def __post_init__(self) -> None:
         check(self)
+        for name, allowed in (("user", USERS), ("fusion", FUSIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be among {allowed}, got {getattr(self, name)!r}")
+        for name in ("validation_users", "patience"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("dim", "num_heads", "history_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.dim % self.num_heads:
             raise ValueError(f"dim must be a multiple of num_heads, got {self.dim}")
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
         if not 0 <= self.id_dropout < 1:
             raise ValueError(f"id_dropout must be in [0, 1), got {self.id_dropout}")
-        if self.fusion not in FUSIONS:
-            raise ValueError(f"fusion must be among {FUSIONS}, got {self.fusion!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
@@ -111,8 +128,7 @@ class TwoTowers(nn.Module):
 
     def encode(self, rows: Tensor, keep_id: Tensor) -> Tensor:
         """Vectors of catalogue rows; `keep_id` says which may use their id."""
-        content = [modality[rows.cpu()].to(rows.device) for modality in self.content]
-        return self.item(rows, keep_id, content)
+        return encode(self.item, self.content, rows, keep_id)
 
     def forward(self, history: Tensor, item: Tensor, keep_id: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the queries and of their next items.
@@ -133,6 +149,13 @@ class TwoTowers(nn.Module):
         return self.user(past, present), vectors[place[history.numel() :]]
 
 
+def encode(item: ItemTower, content: Sequence[Tensor], rows: Tensor, keep_id: Tensor) -> Tensor:
+    """Vectors of catalogue rows, whose content is looked up where it lies."""
+    looked_up = [modality[rows.cpu()].to(rows.device) for modality in content]
+    vectors: Tensor = item(rows, keep_id, looked_up)
+    return vectors
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the loss knows of the catalogue and the users.
@@ -150,6 +173,12 @@ class Facts:
     def num_items(self) -> int:
         """Rows of the catalogue."""
         return len(self.log_q)
+
+    def shares(self) -> Values:
+        """How likely each item is to be a target, above 0: one that never was, like the rarest."""
+        counted = self.log_q[self.log_q < 0]
+        rarest = counted.min() if len(counted) else 0
+        return np.exp(np.where(self.log_q < 0, self.log_q, rarest), dtype=np.float64)
 
     def with_content(self) -> Mask:
         """Which items have any content."""

@@ -6,7 +6,7 @@ decides the result. A batch is a mapping of columns, all of one length; `weight`
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -80,14 +80,15 @@ class Crew:
     def deal(self, batch: Batch) -> Batch:
         """Order a global batch by worker; padded with rows of weight 0 to equal shares.
 
-        Worker `r` owns rows r, r + size, ... of the batch.
+        Worker `r` owns rows r, r + size, ... of the batch; column `row` tells which they were.
         """
         num_rows = len(batch["weight"])
         share = -(-num_rows // self.size)
         order = np.arange(share * self.size).reshape(share, self.size).T.ravel()
         taken = np.minimum(order, num_rows - 1)
         dealt = {name: values[taken] for name, values in batch.items()}
-        return {**dealt, "weight": np.where(order < num_rows, dealt["weight"], 0)}
+        weight = np.where(order < num_rows, dealt["weight"], 0)
+        return {**dealt, "weight": weight, "row": taken}
 
     def own(self, dealt: Batch) -> slice:
         """Rows of a dealt batch that are this worker's."""
@@ -99,16 +100,35 @@ ALONE = Crew()
 
 
 class Progress(NamedTuple):
-    """An epoch that is done: its number from 0, its mean loss, and how to write the state."""
+    """An epoch that is done: its number from 0, mean loss, how to write the state, and score."""
 
     epoch: int
     loss: float
     files: Callable[[], Files]
+    score: float | None = None
 
 
 Loss = Callable[[Batch, slice, tuple[int, int]], Tensor]
 """From a dealt batch, one's own rows and the batch's place (epoch, step) to the sum of one's own
 weighted losses over the weight of the whole batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Course:
+    """How a run goes, beside its configuration."""
+
+    resume: Files | None = None
+    """What an earlier epoch left, to go on from."""
+    judge: Callable[[], float] | None = None
+    """Scores the network after an epoch, the same on every worker; the best weights are kept."""
+    patience: int = 0
+    """Epochs without a better score after which the run ends; 0 runs them all."""
+    average: float = 0.0
+    """Decay of a moving average of the weights, which is what is judged and kept; 0 for none."""
+    memory: Mapping[str, Array] = field(default_factory=dict)
+    """Arrays that the loss changes in place, saved and restored with the weights."""
+    eps: float = 1e-6
+    """AdamW's. A large one keeps rounding of gradients that are zero in theory out of the steps."""
 
 
 def learn(
@@ -118,19 +138,24 @@ def learn(
     config: LearnConfig,
     *,
     crew: Crew = ALONE,
-    resume: Files | None = None,
+    course: Course | None = None,
 ) -> Iterator[Progress]:
-    """Train `net` in place, an epoch at a time; go on from the files of an earlier epoch.
+    """Train `net` in place, an epoch at a time; in the end it has the weights that are kept.
 
     Gradients are averaged over the crew by whoever wrapped `net` for `loss`, so each worker's
     share counts `size` times.
     """
-    # A large eps keeps rounding of gradients that are zero in theory out of the steps.
+    course = course or Course()
     optimiser = torch.optim.AdamW(
-        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, eps=1e-6
+        net.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        eps=course.eps,
     )
-    first = _restore(net, optimiser, resume) if resume else 0
-    for epoch in range(first, config.epochs):
+    state = _State(net, optimiser, course)
+    for epoch in range(state.epochs, config.epochs):
+        if state.tired():
+            break
         losses = []
         for step, batch in enumerate(batches(epoch)):
             dealt = crew.deal(batch)
@@ -138,9 +163,116 @@ def learn(
             optimiser.zero_grad()
             (crew.size * share).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+            state.blend()
             losses.append(share.detach())
-        total = crew.join(torch.stack(losses).mean()[None]).sum()
-        yield Progress(epoch, float(total), lambda e=epoch: _state(net, optimiser, e + 1))  # type: ignore[misc]
+        total = float(crew.join(torch.stack(losses).mean()[None]).sum())
+        state.close(total)
+        yield Progress(epoch, total, state.files, state.scores[-1] if course.judge else None)
+    state.keep()
+
+
+class _State:
+    """Weights and moments of a run, and the weights that it will end with.
+
+    Files hold "net." and the moments, with "average." and "best." where there are any; `losses`
+    and `scores` have one number an epoch, the latter NaN where nobody judges.
+    """
+
+    def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer, course: Course) -> None:
+        self._net, self._optimiser, self._course = net, optimiser, course
+        self.losses: list[float] = []
+        self.scores: list[float] = []
+        self._steps = 0
+        self._weights = {name: p.detach() for name, p in net.named_parameters()}
+        self._average = {name: p.clone() for name, p in self._weights.items()}
+        self._best: dict[str, Tensor] = {}
+        if course.resume:
+            self._restore(course.resume)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are done."""
+        return len(self.losses)
+
+    def tired(self) -> bool:
+        """Whether the best score is `patience` epochs old."""
+        if not self._course.patience or not self.scores:
+            return False
+        return len(self.scores) - 1 - int(np.argmax(self.scores)) >= self._course.patience
+
+    def blend(self) -> None:
+        """Move the average towards the weights, faster at first."""
+        self._steps += 1
+        if self._course.average:
+            decay = min(self._course.average, (1 + self._steps) / (10 + self._steps))
+            for name, average in self._average.items():
+                average.lerp_(self._weights[name], 1 - decay)
+
+    def close(self, loss: float) -> None:
+        """Note an epoch's loss and score, and its weights if they are the best so far."""
+        self.losses.append(loss)
+        if self._course.judge is None:
+            self.scores.append(np.nan)
+            return
+        latest = {name: p.clone() for name, p in self._weights.items()}
+        _copy(self._kept(), self._weights)
+        self.scores.append(self._course.judge())
+        if self.scores[-1] >= max(self.scores):
+            self._best = {name: p.clone() for name, p in self._weights.items()}
+        _copy(latest, self._weights)
+
+    def keep(self) -> None:
+        """Give the network the best weights, or else their average, or else the last."""
+        _copy(self._best or self._kept(), self._weights)
+
+    def files(self) -> Files:
+        """Write it all."""
+        tensors = {f"net.{name}": p for name, p in self._weights.items()}
+        for name, parameter in self._net.named_parameters():
+            for moment, value in self._optimiser.state[parameter].items():
+                tensors[f"{moment}.{name}"] = value.detach()
+        if self._course.average:
+            tensors |= {f"average.{name}": p for name, p in self._average.items()}
+        tensors |= {f"best.{name}": p for name, p in self._best.items()}
+        for name, values in self._course.memory.items():
+            tensors[f"memory.{name}"] = torch.from_numpy(values)
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        tensors["scores"] = torch.tensor(self.scores, dtype=torch.float64)
+        tensors["steps"] = torch.tensor(self._steps)
+        plain = {name: p.cpu().contiguous() for name, p in tensors.items()}
+        return {TRAINING: safetensors.torch.save(plain)}
+
+    def _kept(self) -> Mapping[str, Tensor]:
+        return self._average if self._course.average else self._weights
+
+    def _restore(self, files: Files) -> None:
+        tensors = safetensors.torch.load(files[TRAINING])
+        _copy(_below(tensors, "net."), self._weights)
+        _copy(_below(tensors, "average.") or self._weights, self._average)
+        self._best = {
+            name: p.to(self._weights[name].device) for name, p in _below(tensors, "best.").items()
+        }
+        for name, parameter in self._net.named_parameters():
+            self._optimiser.state[parameter] = {
+                moment: tensors[f"{moment}.{name}"].to(
+                    "cpu" if moment == "step" else parameter.device
+                )
+                for moment in ("step", "exp_avg", "exp_avg_sq")
+            }
+        for name, values in self._course.memory.items():
+            values[:] = tensors[f"memory.{name}"].numpy()
+        self.losses, self.scores = tensors["losses"].tolist(), tensors["scores"].tolist()
+        self._steps = int(tensors["steps"])
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _copy(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, tensor in target.items():
+            tensor.copy_(source[name])
 
 
 def windows(columns: Batch) -> Iterator[Batch]:
@@ -168,33 +300,16 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _state(net: nn.Module, optimiser: torch.optim.Optimizer, epochs: int) -> Files:
-    tensors = {f"net.{name}": p.detach().cpu() for name, p in net.named_parameters()}
-    for name, parameter in net.named_parameters():
-        for moment, value in optimiser.state[parameter].items():
-            tensors[f"{moment}.{name}"] = value.detach().cpu()
-    tensors["epochs"] = torch.tensor(epochs)
-    return {TRAINING: safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()})}
-
-
-def _restore(net: nn.Module, optimiser: torch.optim.Optimizer, files: Files) -> int:
-    tensors = safetensors.torch.load(files[TRAINING])
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            parameter.copy_(tensors[f"net.{name}"])
-            optimiser.state[parameter] = {
-                moment: tensors[f"{moment}.{name}"].to(
-                    "cpu" if moment == "step" else parameter.device
-                )
-                for moment in ("step", "exp_avg", "exp_avg_sq")
-            }
-    return int(tensors["epochs"])
-
-
 def trained(net: nn.Module, files: Files) -> nn.Module:
-    """Give `net` the weights that training left in `files`."""
+    """Give `net` the weights that a run in `files` would end with."""
     tensors = safetensors.torch.load(files[TRAINING])
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            parameter.copy_(tensors[f"net.{name}"])
+    kept = _below(tensors, "best.") or _below(tensors, "average.") or _below(tensors, "net.")
+    _copy(kept, dict(net.named_parameters()))
     return net
+
+
+def curve(files: Files) -> list[dict[str, float]]:
+    """Read the loss, and the score where it was judged, of each epoch of a run."""
+    tensors = safetensors.torch.load(files[TRAINING])
+    pairs = zip(tensors["losses"].tolist(), tensors["scores"].tolist(), strict=True)
+    return [{"loss": loss} | ({} if np.isnan(score) else {"score": score}) for loss, score in pairs]

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ from avrec.distributed.learn import Run
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
+from avrec.models.sequence_config import SequenceConfig
 from avrec.models.towers_net import TowersConfig
 from avrec.store import Workspace
 from avrec.workers import WorkersConfig
@@ -21,11 +23,11 @@ def world():
     return tastes()
 
 
-def train(world, folder, run, num_workers):
+def train(world, folder, run, num_workers, config=CONFIG):
     return spread.fit(
         world.histories,
         world.content,
-        CONFIG,
+        config,
         Run(
             Workspace(str(folder)),
             run,
@@ -66,6 +68,25 @@ def test_two_workers_end_where_one_process_does_although_one_is_killed(
 
     again = train(world, tmp_path, "towers-killed", num_workers=1)  # finished: nothing to train
     np.testing.assert_array_equal(again.items.vectors, pair.items.vectors)
+
+
+def test_a_sequence_tower_is_the_same_by_two_workers_as_in_one_process(local_ray, world, tmp_path):
+    """Dropout, negatives, their frequencies, validation and averages included."""
+    config = dataclasses.replace(
+        CONFIG,
+        batch_size=50,
+        user="ligr",
+        validation_users=31,
+        sequence=SequenceConfig(
+            num_blocks=1, loss="sampled", num_negatives=20, frequencies="stream", average=0.9
+        ),
+    )
+    alone = towers.fit(world.histories, world.content, config, seed=3)
+    pair = train(world, tmp_path, "towers-sequence", num_workers=2, config=config)
+    np.testing.assert_allclose(pair.items.vectors, alone.items.vectors, atol=1e-3)
+    np.testing.assert_allclose(
+        pair.user_vectors(world.histories), alone.user_vectors(world.histories), atol=1e-3
+    )
 
 
 def test_nothing_to_train_on_is_said(world, tmp_path):

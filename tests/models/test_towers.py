@@ -11,7 +11,7 @@ from avrec.errors import ArtifactError
 from avrec.interactions import Histories
 from avrec.models import towers
 from avrec.models.towers_net import Facts, TowersConfig, TwoTowers, in_batch_loss
-from avrec.models.training import Crew, learn
+from avrec.models.training import Course, Crew, learn
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 from tests.models.worlds import cut, tastes
@@ -137,7 +137,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(world):
         net = towers.build(facts, config, seed=2)
         loss = in_batch_loss(net, facts, config, seed=2)
         batch = {name: values[:50] for name, values in columns.items()}
-        steps = learn(net, loss, lambda _: iter([batch]), config, resume=resume)
+        steps = learn(net, loss, lambda _: iter([batch]), config, course=Course(resume=resume))
         return net, [(step.loss, step.files()) for step in steps]
 
     whole, progress = run()
