@@ -1,6 +1,6 @@
 # Read by the scripts beside it: what every Ray process of avrec has in its environment.
 export PATH=$PWD/.venv/bin:$PATH   # `python` in a job is the one that has avrec
-export RAY_USAGE_STATS_ENABLED=0
+export RAY_USAGE_STATS_ENABLED=0 TQDM_DISABLE=1
 export RAY_AUTH_MODE=token
 export RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 WORKER_FAULT = re.compile(
     r"^(?:OSError|FileNotFoundError|PermissionError|avrec\.errors\.\w+): (.+)$", re.MULTILINE
 )
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "TQDM_DISABLE": "1"}
 Run = Callable[[RunConfig, Workspace], None]
 
 
@@ -64,7 +65,8 @@ def timed(stage: str, run: Run, config: RunConfig, workspace: Workspace) -> floa
 
 def connect() -> None:
     """Connect to the cluster that the environment names, or start one on this machine."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for key, value in QUIET.items():
+        os.environ.setdefault(key, value)
     if not ray.is_initialized():
         ray.init(log_to_driver=True, logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = False

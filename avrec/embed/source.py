@@ -6,6 +6,7 @@ is run.
 """
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,16 +48,9 @@ class Source:
         """Load weights into a transformers class, as float32, ready to run on the device.
 
         Raises:
-            ValueError: the model lacks weights of that class, but for those whose name begins as
-                `optional` says.
+            ValueError: the model lacks weights; see `whole`.
         """
-        model, report = kind.from_pretrained(
-            **self.place, use_safetensors=True, output_loading_info=True
-        )
-        missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(optional)]
-        if missing:
-            raise ValueError(f"it is no {kind.__name__}, for it has no weights {missing[0]!r}")
-        return model.eval().requires_grad_(requires_grad=False).float().to(self.device)
+        return whole(kind, optional, **self.place, use_safetensors=True).float().to(self.device)
 
     def revision_of(self, model: Any) -> str:
         """Commit of a hub model, digest of a folder; and what it is run in, if not float32."""
@@ -81,3 +75,28 @@ class Source:
             )
             path = Path(found or path)
         return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def whole(kind: Any, optional: tuple[str, ...] = (), **place: Any) -> Any:
+    """Load a model for inference, by the arguments of `kind.from_pretrained`.
+
+    transformers reports in a long table which weights it found no use for; that is left out.
+
+    Raises:
+        ValueError: it lacks weights of that class, but for those whose name begins as `optional`
+            says.
+    """
+    reports = logging.getLogger("transformers.modeling_utils")
+    reports.addFilter(_no_report)
+    try:
+        model, report = kind.from_pretrained(**place, output_loading_info=True)
+    finally:
+        reports.removeFilter(_no_report)
+    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(optional)]
+    if missing:
+        raise ValueError(f"it is no {kind.__name__}, for it has no weights {missing[0]!r}")
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def _no_report(record: logging.LogRecord) -> bool:
+    return "LOAD REPORT" not in record.getMessage()

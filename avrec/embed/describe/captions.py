@@ -17,6 +17,7 @@ from avrec.arrays import Frame
 from avrec.embed.describe.chat_model import DTYPES, UNLOADABLE, model_key
 from avrec.embed.describe.describer import Seen, rows
 from avrec.embed.describe.language_config import CaptionsConfig
+from avrec.embed.source import whole
 from avrec.errors import InputError
 from avrec.schema import CAPTIONS
 
@@ -94,10 +95,9 @@ def _loaded(config: CaptionsConfig) -> tuple[Any, Any]:
         "trust_remote_code": False,
     }
     processor = transformers.AutoProcessor.from_pretrained(**place)
-    model = transformers.AutoModelForImageTextToText.from_pretrained(
-        **place, use_safetensors=True, dtype=DTYPES[config.precision]
-    )
-    return processor, model.eval().requires_grad_(requires_grad=False).to(config.device)
+    form: dict[str, Any] = {"use_safetensors": True, "dtype": DTYPES[config.precision]}
+    model = whole(transformers.AutoModelForImageTextToText, **place, **form)
+    return processor, model.to(config.device)
 
 
 def _told(lines: list[str]) -> str:

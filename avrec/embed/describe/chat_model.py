@@ -24,6 +24,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from avrec.arrays import Values
 from avrec.embed.describe.language_config import CaptionsConfig, LanguageConfig
+from avrec.embed.source import whole
 from avrec.embed.weights import digest
 from avrec.errors import InputError
 
@@ -221,7 +222,6 @@ def _loaded(config: LanguageConfig) -> tuple[Any, Any]:
     if config.gguf_file:
         place["gguf_file"], form = config.gguf_file, {}
     tokenizer = transformers.AutoTokenizer.from_pretrained(**place)
-    model = transformers.AutoModelForCausalLM.from_pretrained(
-        **place, **form, dtype=DTYPES[config.precision]
-    )
-    return tokenizer, model.eval().requires_grad_(requires_grad=False).to(config.device)
+    form["dtype"] = DTYPES[config.precision]
+    model = whole(transformers.AutoModelForCausalLM, **place, **form)
+    return tokenizer, model.to(config.device)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -76,3 +77,15 @@ def test_a_folder_without_a_model_is_said_so(tmp_path):
         chat(tmp_path)
     with pytest.raises(InputError, match=r"a GGUF file needs avrec\[llm\]"):
         chat(tmp_path, gguf_file="absent.gguf")
+
+
+def test_a_model_without_all_its_weights_is_refused_and_makes_no_noise(tmp_path, caplog):
+    file = save_llama(tmp_path) / "model.safetensors"
+    weights = safetensors.torch.load_file(file)
+    safetensors.torch.save_file({**weights, "spare": weights["model.norm.weight"] + 1}, file)
+    chat(tmp_path)
+    assert "LOAD REPORT" not in caplog.text
+    del weights["model.norm.weight"]
+    safetensors.torch.save_file(weights, file)
+    with pytest.raises(InputError, match=r"no weights 'model\.norm\.weight'"):
+        chat(tmp_path)
