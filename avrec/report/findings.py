@@ -74,7 +74,7 @@ class Findings:
     """What there is to show; None, or nothing in it, where no job made it.
 
     `items` are all of them, sorted as their vocabulary; `shown` and `points` are rows of it, drawn
-    by hash. `told[name]` has the rows of that table that are of items in `shown`; `pictures` maps
+    by hash; `topics` has the first topic of items in `points`. `told[name]` has the rows of that table that are of items in `shown`; `pictures` maps
     an id to a JPEG, for items in `shown` or `groups`.
     """
 
@@ -85,6 +85,7 @@ class Findings:
     content: Content | None
     pictures: dict[str, bytes]
     told: dict[str, pa.Table]
+    topics: dict[str, str]
     refused: tuple[Refused, ...] | None
     duplicates: pa.Table | None
     groups: tuple[pa.Table, ...]
@@ -106,7 +107,9 @@ def gather(workspace: Workspace, config: ReportConfig) -> Findings:
     vocabulary = Vocabulary.of(items["item_id"])
     duplicates = _whole(workspace, "duplicates", DUPLICATES)
     groups = () if duplicates is None else largest(duplicates, config.max_groups)
-    shown = drawn(items["item_id"], config.max_items)
+    shown, points = (
+        drawn(items["item_id"], count) for count in (config.max_items, config.max_points)
+    )
     wanted = vocabulary.id_of(shown)
     ids = [wanted, *(group["item_id"].combine_chunks() for group in groups)]
     pictures = _of(workspace, "thumbnails", THUMBNAILS, pa.concat_arrays(ids))
@@ -117,12 +120,13 @@ def gather(workspace: Workspace, config: ReportConfig) -> Findings:
         if workspace.has("media")
         else MEDIA.empty_table(),
         shown=shown,
-        points=drawn(items["item_id"], config.max_points),
+        points=points,
         content=pool.load(workspace.open("content"), vocabulary)
         if workspace.has("content")
         else None,
         pictures=dict(zip(*(pictures[name].to_pylist() for name in THUMBNAILS.names), strict=True)),
         told={name: _of(workspace, name, OF_ITEMS[name], wanted) for name in there},
+        topics=_topics(workspace, vocabulary.id_of(points)),
         refused=_refused(workspace, config.max_examples),
         duplicates=duplicates,
         groups=groups,
@@ -176,6 +180,11 @@ def _of(workspace: Workspace, name: str, schema: pa.Schema, item_ids: pa.Array) 
         for part in _parts(workspace, name, schema)
     ]
     return pa.concat_tables([schema.empty_table(), *kept])
+
+
+def _topics(workspace: Workspace, item_ids: pa.Array) -> dict[str, str]:
+    rows = _of(workspace, "descriptions", DESCRIPTIONS, item_ids).select(["item_id", "topics"])
+    return {row["item_id"]: row["topics"][0] for row in rows.to_pylist() if row["topics"]}
 
 
 def _refused(workspace: Workspace, max_examples: int) -> tuple[Refused, ...] | None:

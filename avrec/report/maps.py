@@ -63,12 +63,13 @@ def colours(labels: Sequence[str]) -> tuple[list[int], list[str]]:
 
 
 def _labels(findings: Findings) -> list[str]:
-    """First tag of each point that tells it from others, else whether it is audio or video."""
+    """First tag of each point that tells it from others, else its topic, else audio or video."""
     kinds = dict(zip(*(findings.media[n].to_pylist() for n in ("item_id", "kind")), strict=True))
     rows = findings.items.take(findings.points).select(["item_id", "tags"]).to_pylist()
     tags = telling([row["tags"] or [] for row in rows])
-    known = [kinds.get(row["item_id"]) or "no file" for row in rows]
-    return [(own or [kind])[0] for own, kind in zip(tags, known, strict=True)]
+    known = {**kinds, **findings.topics}
+    others = [known.get(row["item_id"]) or "no file" for row in rows]
+    return [(own or [other])[0] for own, other in zip(tags, others, strict=True)]
 
 
 def telling(tags: Sequence[Sequence[str]]) -> list[list[str]]:

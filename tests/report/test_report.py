@@ -205,6 +205,14 @@ def test_principal_axes_are_those_of_most_variance(rng):
     assert not alone.explained.any()
 
 
+def test_an_item_without_tags_has_the_colour_of_its_topic(whole):
+    rows = [{"item_id": name, "title": name, "tags": []} for name in IDS]
+    write(whole, "items", rows, ITEMS)
+    described = {"item_id": IDS[0], "producer": "lm@1", "topics": ["boats", "sea"]}
+    write(whole, "descriptions", [described], DESCRIPTIONS)
+    assert "boats" in maps.section(gather(whole, ReportConfig()))
+
+
 def test_colours_beyond_the_last_are_other():
     labels, legend = maps.colours([f"tag{n:02}" for n in range(20)])
     assert legend == [*(f"tag{n:02}" for n in range(7)), "other"]
