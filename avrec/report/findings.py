@@ -74,8 +74,8 @@ class Findings:
     """What there is to show; None, or nothing in it, where no job made it.
 
     `items` are all of them, sorted as their vocabulary; `shown` and `points` are rows of it, drawn
-    by hash; `topics` has the first topic of items in `points`. `told[name]` has the rows of that table that are of items in `shown`; `pictures` maps
-    an id to a JPEG, for items in `shown` or `groups`.
+    by hash. `topics` has the first topic of items in `points`; `told[name]` the rows of that table
+    that are of items in `shown`; `pictures` maps an id to a JPEG, for items in `shown` or `groups`.
     """
 
     items: pa.Table
