@@ -5,7 +5,6 @@ Decoding is greedy, so a clip's caption is the same every time. Frames go throug
 processor, which needs Pillow (`avrec[captions]`), and torchvision too where it also takes videos.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from avrec.arrays import Frame
 from avrec.embed.describe.chat_model import DTYPES, UNLOADABLE, model_key
 from avrec.embed.describe.describer import Seen, rows
 from avrec.embed.describe.language_config import CaptionsConfig
-from avrec.embed.source import whole
+from avrec.embed.source import Source, whole
 from avrec.errors import InputError
 from avrec.schema import CAPTIONS
 
@@ -88,12 +87,7 @@ class Captioner:
 
 
 def _loaded(config: CaptionsConfig) -> tuple[Any, Any]:
-    place: dict[str, Any] = {
-        "pretrained_model_name_or_path": config.model,
-        "revision": config.revision or "main",
-        "local_files_only": Path(config.model).is_dir(),
-        "trust_remote_code": False,
-    }
+    place = Source(config.model, config.revision, 1, config.device).place
     processor = transformers.AutoProcessor.from_pretrained(**place)
     form: dict[str, Any] = {"use_safetensors": True, "dtype": DTYPES[config.precision]}
     model = whole(transformers.AutoModelForImageTextToText, **place, **form)

@@ -24,7 +24,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from avrec.arrays import Values
 from avrec.embed.describe.language_config import CaptionsConfig, LanguageConfig
-from avrec.embed.source import whole
+from avrec.embed.source import Source, whole
 from avrec.embed.weights import digest
 from avrec.errors import InputError
 
@@ -212,12 +212,7 @@ class _Tree:
 
 
 def _loaded(config: LanguageConfig) -> tuple[Any, Any]:
-    place: dict[str, Any] = {
-        "pretrained_model_name_or_path": config.model,
-        "revision": config.revision or "main",
-        "local_files_only": Path(config.model).is_dir(),
-        "trust_remote_code": False,
-    }
+    place = Source(config.model, config.revision, 1, config.device).place
     form: dict[str, Any] = {"use_safetensors": True}
     if config.gguf_file:
         place["gguf_file"], form = config.gguf_file, {}
