@@ -1,11 +1,17 @@
 """Vectors for items that nobody has played, foretold from their content.
 
-For content `X` and learned vectors `Y` of the warm items, both less their means, the map
+For features `X` of the content and learned vectors `Y` of the warm items, both less their means,
+the map
 
     W = argmin |X W - Y|^2 + reg |W|^2  =  (X'X + reg I)^-1 X'Y  =  X' (X X' + reg I)^-1 Y
 
 is solved in its smaller form. A ridge pulls to the mean, so what it foretells is stretched until
 the warm items' vectors, foretold, have the root mean square length of the learned ones.
+
+Features are the content itself, or those of a kernel of likeness (`avrec.models.landmarks`), with
+which the map follows what content has in common beyond a straight line. The learned vectors may
+be those of ALS, of towers or of any other model; aligning what is learned with what is known of
+the items in closed form follows MARec (Monteil et al., RecSys 2024).
 """
 
 from dataclasses import dataclass
@@ -14,6 +20,8 @@ import numpy as np
 
 from avrec.arrays import Values, Vectors
 from avrec.factors import Factors
+from avrec.models.landmarks import Landmarks, known, landmarks
+from avrec.vocab import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,11 +32,65 @@ class ColdConfig:
     """L2 penalty of the map from content to factors; content vectors are unit."""
     scale: float = 1.0
     """Length of what is foretold, relative to the learned vectors; below 1 is cautious."""
+    sharpness: float = 0.0
+    """How fast likeness falls with the cosine of two contents; 0 is a straight map of content."""
+    max_landmarks: int = 2048
+    """Items, at most, that likeness is measured to; the cost of a fit grows with their cube."""
 
     def __post_init__(self) -> None:
         for key in ("reg", "scale"):
             if not 0 < getattr(self, key) < np.inf:
                 raise ValueError(f"{key} must be above 0 and finite, got {getattr(self, key)}")
+        if not 0 <= self.sharpness < np.inf:
+            raise ValueError(f"sharpness must be at least 0 and finite, got {self.sharpness}")
+        if self.max_landmarks < 1:
+            raise ValueError(f"max_landmarks must be at least 1, got {self.max_landmarks}")
+
+
+@dataclass(frozen=True, slots=True)
+class ContentMap:
+    """From content to the space of learned vectors: `(features - x_mean) W + y_mean`."""
+
+    likeness: Landmarks | None
+    x_mean: Values
+    y_mean: Values
+    weights: Values
+
+    def vectors(self, content: Vectors) -> Vectors:
+        """Vectors (n, dim) of unit content, which may be of items made a moment ago.
+
+        A row of zeros, of which nothing is known, has zeros.
+        """
+        features = _features(content, self.likeness)
+        found = (features - self.x_mean) @ self.weights + self.y_mean
+        return np.asarray(found * known(content)[:, None], np.float32)
+
+
+def learn(factors: Factors, content: Vectors, config: ColdConfig) -> ContentMap | None:
+    """Learn the map from the items that have both a learned vector and content; None without.
+
+    Args:
+        factors: learned vectors; a zero row is an unknown item.
+        content: one vector a catalogue row, shape (num_items, any); a zero row is missing.
+        config: penalty, length and likeness.
+    """
+    if len(content) != len(factors.vectors):
+        raise ValueError(
+            f"content must have one row an item, got {len(content)} for {len(factors.vectors)}"
+        )
+    warm = factors.known() & known(content)
+    if not warm.any():
+        return None
+    likeness = None
+    if config.sharpness:
+        likeness = landmarks(content[warm], config.sharpness, config.max_landmarks)
+    X = _features(content[warm], likeness).astype(np.float64)
+    Y = factors.vectors[warm].astype(np.float64)
+    x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
+    W = _ridge(X - x_mean, Y - y_mean, config.reg)
+    again = (X - x_mean) @ W + y_mean
+    stretch = config.scale * _length(Y) / max(_length(again), np.finfo(np.float64).tiny)
+    return ContentMap(likeness, x_mean, stretch * y_mean, stretch * W)
 
 
 def fill_cold(factors: Factors, content: Vectors, config: ColdConfig) -> Factors:
@@ -37,27 +99,33 @@ def fill_cold(factors: Factors, content: Vectors, config: ColdConfig) -> Factors
     Args:
         factors: learned vectors; a zero row is an unknown item.
         content: one vector a catalogue row, shape (num_items, any); a zero row is missing.
-        config: penalty and length.
+        config: penalty, length and likeness.
     """
-    if len(content) != len(factors.vectors):
-        raise ValueError(
-            f"content must have one row an item, got {len(content)} for {len(factors.vectors)}"
-        )
-    known, present = factors.known(), content.any(axis=1)
-    warm, cold = known & present, ~known & present
+    learned = learn(factors, content, config)
+    cold = ~factors.known() & known(content)
     filled = factors.vectors.copy()
-    if warm.any() and cold.any():
-        filled[cold] = _foretell(content[warm], factors.vectors[warm], content[cold], config)
+    if learned is not None and cold.any():
+        filled[cold] = learned.vectors(content[cold])
     return Factors(factors.vocabulary, filled)
 
 
-def _foretell(content: Vectors, learned: Vectors, wanted: Vectors, config: ColdConfig) -> Vectors:
-    X, Y = content.astype(np.float64), learned.astype(np.float64)
-    x_mean, y_mean = X.mean(axis=0), Y.mean(axis=0)
-    W = _ridge(X - x_mean, Y - y_mean, config.reg)
-    again = (X - x_mean) @ W + y_mean
-    stretch = config.scale * _length(Y) / max(_length(again), np.finfo(np.float64).tiny)
-    return (stretch * ((wanted - x_mean) @ W + y_mean)).astype(np.float32)
+def extend(factors: Factors, items: Vocabulary, content: Vectors, learned: ContentMap) -> Factors:
+    """Bring learned vectors to a catalogue that has grown; new items get theirs from content.
+
+    Args:
+        factors: vectors over the catalogue as it was.
+        items: the catalogue as it is; what is gone from it is left out.
+        content: one vector a row of `items`, of the same encoders.
+        learned: the map into the space of `factors`.
+    """
+    row = factors.vocabulary.idx(items.ids)
+    vectors = learned.vectors(content)
+    vectors[row >= 0] = factors.vectors[row[row >= 0]]
+    return Factors(items, vectors)
+
+
+def _features(content: Vectors, likeness: Landmarks | None) -> Vectors:
+    return content if likeness is None else likeness.features(content)
 
 
 def _ridge(X: Values, Y: Values, reg: float) -> Values:

@@ -5,10 +5,15 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from avrec.arrays import unit
+from avrec.embed.pool import Content
 from avrec.factors import Factors
+from avrec.index import top_k
+from avrec.models import towers
 from avrec.models.als import ALSConfig, Side, fit, solve_rows
-from avrec.models.cold import ColdConfig, _ridge, fill_cold
+from avrec.models.cold import ColdConfig, _ridge, extend, fill_cold, learn
+from avrec.models.towers_net import TowersConfig
 from avrec.vocab import Vocabulary
+from tests.models.worlds import cut, tastes
 
 NUM_KINDS, NUM_ITEMS, NUM_USERS = 3, 60, 90
 KIND = np.arange(NUM_ITEMS) % NUM_KINDS
@@ -71,3 +76,60 @@ def test_both_forms_of_the_ridge_agree(num_rows, dim, seed):
 def test_rejects_content_of_another_catalogue(learned):
     with pytest.raises(ValueError, match="content must have one row an item, got 2 for 60"):
         fill_cold(learned[2], np.ones((2, 3), np.float32), ColdConfig())
+
+
+def test_likeness_follows_what_a_straight_map_cannot(rng):
+    """Taste turns on whether two numbers of the content agree in sign."""
+    content = unit(rng.normal(size=(300, 2)).astype(np.float32))
+    agree = np.where(content[:, 0] * content[:, 1] > 0, 1.0, -1.0)
+    learned = np.stack([agree, -agree], axis=1).astype(np.float32)
+    learned[250:] = 0
+    factors = Factors(Vocabulary.of([f"{row:03}" for row in range(300)]), learned)
+    right = {}
+    for sharpness in (0.0, 4.0):
+        filled = fill_cold(factors, content, ColdConfig(reg=0.1, sharpness=sharpness)).vectors
+        right[sharpness] = (np.sign(filled[250:, 0]) == agree[250:]).mean()
+    assert right[4.0] > 0.9
+    assert right[0.0] < 0.7
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 3.0])
+def test_an_item_made_a_moment_ago_is_offered_to_those_of_its_kind(content, learned, sharpness):
+    """The catalogue grows by one in the middle; nothing is trained again."""
+    taste, users, factors = learned
+    config = ColdConfig(sharpness=sharpness)
+    grown = Vocabulary.of([*VOCABULARY.ids.to_pylist(), "005b"])
+    place = grown.idx(["005b"])[0]
+    told = np.insert(content, place, content[2], axis=0)
+    wider = extend(factors, grown, told, learn(factors, content, config))
+    found = top_k(users[taste == KIND[2]], wider.vectors, 20).idx
+    assert (found == place).any(axis=1).mean() > 0.9
+    others = top_k(users[taste != KIND[2]], wider.vectors, 20).idx
+    assert (others == place).any(axis=1).mean() < 0.3
+    known = np.delete(wider.vectors, place, axis=0)[~COLD]
+    np.testing.assert_array_equal(known, factors.vectors[~COLD])
+
+
+def test_a_row_of_which_nothing_is_known_stays_unknown(content, learned):
+    found = learn(learned[2], content, ColdConfig()).vectors(np.zeros((2, 3), np.float32))
+    assert not found.any()
+
+
+def test_towers_take_what_content_foretells():
+    """The space of the towers, as that of ALS: an item that they never saw finds its kind."""
+    world = tastes(num_cold=0)
+    model = towers.fit(
+        cut(world.histories, 9),
+        Content(world.content.items, {}),
+        TowersConfig(dim=16, num_heads=2, history_length=8, epochs=6, batch_size=64, id_dropout=0),
+        seed=0,
+    )
+    vectors = model.items.vectors.copy()
+    late = np.arange(len(vectors)) >= len(vectors) - 6
+    vectors[late] = 0
+    known = Factors(model.items.vocabulary, vectors)
+    filled = fill_cold(known, world.content.joined(), ColdConfig())
+    scores = model.user_vectors(cut(world.histories, 7)) @ filled.vectors.T
+    for item in np.flatnonzero(late):
+        fans = world.taste_of_user == world.kind_of_item[item]
+        assert scores[fans, item].mean() > scores[~fans, item].mean() + 0.2
