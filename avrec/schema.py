@@ -231,6 +231,9 @@ INTERACTIONS = _schema(
 )
 """One row per (user, item) that a user took to, weighed by how much; `at` is the first time."""
 
+FORGOTTEN = _schema({"user_id": pa.string(), "at": TIME}, {})
+"""One row per user who asked to be forgotten: of what they did until `at`, nothing may be used."""
+
 LABELS = _schema(
     {"user_id": pa.string(), "item_id": pa.string(), "at": TIME, "label": pa.float32()},
     {"request_id": pa.string()},

@@ -24,7 +24,7 @@ from avrec.feedback import finished, to_interactions
 from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
 from avrec.serving.service import Service, Taken
-from avrec.serving.state import SQLiteState
+from avrec.serving.states import on_redis, open_state
 from avrec.store import Workspace
 
 HEAD_NODE = "node:__internal_head__"
@@ -38,11 +38,15 @@ class ServeArgs(BaseModel):
 
     workspace: str = Field(description="Root of the artifacts: a path or a pyarrow.fs URI.")
     version: str | None = Field(default=None, description="Of the bundle; absent: the current one.")
-    state: str = Field(description="SQLite file of live events, on the head node's disk.")
+    state: str = Field(
+        description="Live events: an SQLite file on the head node's disk, or a redis:// URL."
+    )
+    redis_password: str | None = Field(default=None, description="File of that server's password.")
     keys: str = Field(description="File of hashed keys, as avrec.serving.auth makes it.")
     max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
+    keep_days: int = Field(default=90, ge=1, description="An event's id is known for, at least.")
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
-    num_replicas: int = Field(default=1, ge=1, description="All on the head node.")
+    num_replicas: int = Field(default=1, ge=1, description="With SQLite all on the head node.")
     num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
     max_ongoing_requests: int = Field(default=100, ge=1, description="At once, for a replica.")
 
@@ -65,8 +69,8 @@ def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:
         max_ongoing_requests=args.max_ongoing_requests,
         ray_actor_options={
             "num_cpus": args.num_cpus,
-            # The state is a file of one machine; elsewhere a replica would see another one.
-            "resources": {HEAD_NODE: 0.001},
+            # A file is of one machine; elsewhere a replica would see another one.
+            "resources": {} if on_redis(args.state) else {HEAD_NODE: 0.001},
             # One request is small: threads of BLAS would only fight those of other requests.
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
         },
@@ -83,7 +87,12 @@ def open_service(args: ServeArgs) -> Service:
     """
     loaded = bundle.load(Workspace(args.workspace).open("bundle", args.version))
     logger.info("serving %s", log.pairs(bundle=loaded.version, items=len(loaded.vocabulary)))
-    state = SQLiteState(Path(args.state), args.max_events)
+    state = open_state(
+        args.state,
+        password_file=args.redis_password,
+        max_events=args.max_events,
+        keep_days=args.keep_days,
+    )
     return Service(loaded, state, interpreter(loaded))
 
 

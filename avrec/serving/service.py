@@ -138,7 +138,7 @@ class Service:
         history, seen = self._base(wish.user_id)
         unwanted: Idx = np.empty(0, np.int32)
         if wish.user_id is not None:
-            events = self.state.events_of(wish.user_id)
+            events = self.state.live(wish.user_id).events
             if len(events):
                 taken = self._interpret(events)
                 unwanted = self._unwanted(events)

@@ -3,7 +3,7 @@ from fastapi.testclient import TestClient
 
 from avrec.serving.api import create_api
 from avrec.serving.auth import Keys, create_key
-from avrec.serving.state import SQLiteState
+from avrec.serving.state_sqlite import SQLiteState
 from tests.serving import world
 
 

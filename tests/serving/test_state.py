@@ -1,4 +1,4 @@
-"""What every `UserState` must do; another implementation joins by a line in `STATES`."""
+"""What every `UserState` must do, on SQLite and on Redis."""
 
 import signal
 import sqlite3
@@ -14,15 +14,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.schema import EVENTS, RECOMMENDATIONS
-from avrec.serving.state import SQLiteState, StateError
+from avrec.serving.state import StateError
+from avrec.serving.state_redis import RedisState
+from avrec.serving.state_sqlite import SQLiteState
+from avrec.serving.states import open_state
+from tests.serving.states import redis_server, redis_state, sqlite_state, take
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-STATES = {"sqlite": lambda folder: SQLiteState(folder / "state" / "live.sqlite", max_events=3)}
+LATER = START + timedelta(days=1)
 
 
-@pytest.fixture(params=STATES)
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "redis"])
 def state(request, tmp_path):
-    return STATES[request.param](tmp_path)
+    if request.param == "sqlite":
+        return sqlite_state(tmp_path, max_events=3)
+    return redis_state(request.getfixturevalue("server"), max_events=3)
 
 
 def event(event_id, user_id="u", item_id="i", at=0, **others):
@@ -35,39 +47,93 @@ def events(*rows):
     return pa.Table.from_pylist(list(rows), schema=EVENTS)
 
 
+def ids(table):
+    return table["event_id"].to_pylist()
+
+
 def test_what_is_appended_is_read_back(state):
     table = events(event("é '\"; --", position_seconds=1.5), event("b", user_id="🎧", value=-0.0))
     assert state.append(table) == [True, True]
-    assert state.all_events().equals(table)
-    assert state.events_of("🎧").equals(table.slice(1))
-    assert state.events_of("nobody").equals(EVENTS.empty_table())
+    assert state.live("🎧").events.equals(table.slice(1))
+    assert state.live("nobody") == (EVENTS.empty_table(), None)
+    assert take(state).equals(table)
 
 
 def test_an_event_id_counts_once(state):
     assert state.append(events(event("a"), event("a", at=9), event("b"))) == [True, False, True]
     assert state.append(events(event("b"), event("c"))) == [False, True]
-    assert state.all_events()["event_id"].to_pylist() == ["a", "b", "c"]
-    assert state.all_events()["at"][0].as_py() == START
+    taken = take(state)
+    assert ids(taken) == ["a", "b", "c"]
+    assert taken["at"][0].as_py() == START
+    assert state.append(events(event("a"))) == [False]
 
 
 def test_the_latest_events_of_a_user_come_in_time_order(state):
-    state.append(events(*(event(str(n), at=at) for n, at in enumerate([5, 1, 4, 2, 3]))))
-    assert state.events_of("u")["event_id"].to_pylist() == ["4", "2", "0"]
-    assert len(state.all_events()) == 5
+    state.append(events(*(event(str(n), at=at) for n, at in enumerate([5, 1, 4, 2, 3, 3]))))
+    assert ids(state.live("u").events) == ["4", "5", "2", "0"][1:]
+    assert len(take(state)) == 6
+    assert ids(state.live("u").events) == ["5", "2", "0"]
 
 
-def test_a_deleted_user_is_forgotten(state):
-    state.append(events(event("a"), event("b"), event("c", user_id="other")))
+def test_a_forgotten_user_is_gone_and_noted(state):
+    state.append(events(event("a"), event("b", at=99), event("c", user_id="other")))
     state.log_served(shown("u"))
-    assert state.delete("u") == 2
-    assert state.delete("u") == 0
-    assert len(state.events_of("u")) == len(state.all_served()) == 0
-    assert len(state.events_of("other")) == 1
+    assert state.forget("u", START) == 2
+    late = START + timedelta(seconds=99)
+    assert state.live("u") == (EVENTS.empty_table(), late)
+    assert state.forgotten().to_pylist() == [{"user_id": "u", "at": late}]
+    sealed = state.seal(9)
+    assert ids(sealed.events) == ["c"]
+    assert not len(sealed.served)
+    assert ids(state.live("other").events) == ["c"]
+
+
+def test_a_user_who_comes_back_begins_anew(state):
+    state.append(events(event("before")))
+    assert state.forget("u", LATER) == 1
+    assert state.forget("u", START) == 0
+    assert state.live("u").forgotten_at == LATER
+    state.append(events(event("late"), event("after", at=86_401)))
+    assert ids(state.live("u").events) == ["after"]
+
+
+def test_a_user_is_forgotten_when_all_is_drained_already(state):
+    state.append(events(*(event(str(n), at=n) for n in range(3))))
+    take(state)
+    assert state.forget("u", START) == 3
+    assert state.live("u") == (EVENTS.empty_table(), START + timedelta(seconds=2))
 
 
 def test_served_lists_are_read_back(state):
     state.log_served(shown("u"))
-    assert state.all_served().equals(shown("u"))
+    state.log_served(RECOMMENDATIONS.empty_table())
+    state.log_served(shown("", request_id="s"))
+    both = pa.concat_tables([shown("u"), shown("", request_id="s")])
+    assert state.seal(9).served.equals(both.combine_chunks())
+
+
+def test_a_batch_stays_as_it_is_until_it_is_drained(state):
+    assert state.seal(2) is None
+    state.append(events(event("a"), event("b"), event("c")))
+    state.log_served(shown("u"))
+    first = state.seal(2)
+    assert (first.number, ids(first.events), len(first.served)) == (1, ["a", "b"], 1)
+    state.append(events(event("d")))
+    assert state.seal(9) == first
+    state.drained(1)
+    second = state.seal(9)
+    assert (second.number, ids(second.events), len(second.served)) == (2, ["c", "d"], 0)
+    state.drained(1)
+    assert state.seal(9) == second
+    state.drained(2)
+    assert state.seal(9) is None
+
+
+def test_whoever_is_forgotten_leaves_an_open_batch(state):
+    state.append(events(event("a"), event("b", user_id="other")))
+    state.seal(9)
+    state.forget("u", START)
+    assert ids(state.seal(9).events) == ["b"]
 
 
 def test_threads_may_share_it(state):
@@ -76,17 +142,16 @@ def test_threads_may_share_it(state):
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(send, range(40))) == 60
-    assert len(state.all_events()) == 60
+    assert len(take(state)) == 60
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3))))
 def test_chunking_changes_nothing(tmp_path_factory, pairs):
     rows = [event(str(n), item_id=str(i)) for n, i in pairs]
-    folder = tmp_path_factory.mktemp("state")
-    whole, single = (SQLiteState(folder / name) for name in ("whole", "single"))
+    whole, single = (sqlite_state(tmp_path_factory.mktemp(name)) for name in ("whole", "single"))
     accepted = whole.append(events(*rows))
     assert accepted == [flag for row in rows for flag in single.append(events(row))]
-    assert whole.all_events().equals(single.all_events())
+    assert take(whole).equals(take(single))
 
 
 def test_only_its_owner_reads_it(tmp_path):
@@ -94,8 +159,8 @@ def test_only_its_owner_reads_it(tmp_path):
     assert {stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()} == {0o600}
 
 
-def shown(user_id):
-    values = {"request_id": "r", "user_id": user_id, "item_id": "i", "rank": 1, "score": 0.5}
+def shown(user_id, request_id="r"):
+    values = {"request_id": request_id, "user_id": user_id, "item_id": "i", "rank": 1, "score": 0.5}
     values |= {"propensity": 1.0, "policy": "p", "model": "m", "at": START, "reason": "x"}
     return pa.Table.from_pylist([values], schema=RECOMMENDATIONS)
 
@@ -104,20 +169,81 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import tests.serving.test_state as t
-state = t.SQLiteState(Path(sys.argv[1]))
+where, run = sys.argv[1:]
+redis = where.startswith("redis:")
+state = t.RedisState(where, prefix="{killed}") if redis else t.SQLiteState(Path(where))
 for n in range(20):
-    state.append(t.events(t.event(f"{sys.argv[2]}-{n}")))
+    state.append(t.events(t.event(f"{run}-{n}")))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_process_loses_nothing_that_it_accepted(tmp_path):
+@pytest.mark.parametrize("kind", ["sqlite", "redis"])
+def test_a_killed_process_loses_nothing_that_it_accepted(kind, tmp_path, request):
     path = tmp_path / "live.sqlite"
+    where = path if kind == "sqlite" else request.getfixturevalue("server").url
     for run in range(2):
-        done = subprocess.run([sys.executable, "-c", KILLED, path, str(run)], check=False)
+        done = subprocess.run([sys.executable, "-c", KILLED, where, str(run)], check=False)
         assert done.returncode == -signal.SIGKILL
     accepted = [f"{run}-{n}" for run in range(2) for n in range(20)]
-    assert SQLiteState(path).all_events()["event_id"].to_pylist() == accepted
+    state = SQLiteState(path) if kind == "sqlite" else RedisState(where, prefix="{killed}")
+    assert ids(take(state)) == accepted
+
+
+def test_a_killed_redis_loses_nothing_that_was_accepted(tmp_path):
+    with redis_server(tmp_path) as server:
+        state = RedisState(server.url)
+        state.append(events(event("a")))
+        state.forget("other", START)
+        state.seal(9)
+        server.kill()
+        with pytest.raises(StateError, match="Redis cannot be used"):
+            state.append(events(event("b")))
+        server.start()
+        assert state.append(events(event("a"), event("b"))) == [False, True]
+        assert state.forgotten()["user_id"].to_pylist() == ["other"]
+        assert ids(state.seal(9).events) == ["a"]
+
+
+def test_a_redis_that_could_lose_events_is_refused(tmp_path):
+    with redis_server(tmp_path) as server:
+        server.kill()
+        server.start("--appendonly", "yes")
+        with pytest.raises(StateError, match=r"lose accepted events; set appendfsync always$"):
+            RedisState(server.url)
+
+
+def test_what_goes_wrong_is_told_without_the_password(tmp_path):
+    with redis_server(tmp_path) as server:
+        server.kill()
+        with pytest.raises(StateError) as told:
+            RedisState(server.url.replace("//", "//:secret@"), timeout_seconds=0.1)
+        assert "secret" not in str(told.value)
+
+
+def test_a_file_of_the_version_before_is_taken_over(tmp_path):
+    path = tmp_path / "live.sqlite"
+    state = SQLiteState(path)
+    state.append(events(event("a")))
+    state.log_served(shown("u"))
+    old = sqlite3.connect(path)
+    for table, index in (("events", "events_of_batch"), ("served", "served_in_batch")):
+        old.execute(f"DROP INDEX {index}")
+        old.execute(f"ALTER TABLE {table} DROP COLUMN batch")
+    old.executescript("DROP TABLE batches; DROP TABLE forgotten; PRAGMA user_version = 1")
+    old.close()
+    sealed = SQLiteState(path).seal(9)
+    assert (ids(sealed.events), len(sealed.served)) == (["a"], 1)
+
+
+def test_what_was_drained_long_ago_goes(tmp_path):
+    state = sqlite_state(tmp_path, keep_days=0)
+    for number, name in enumerate("abc", start=1):
+        state.append(events(event(name)))
+        assert state.seal(9).number == number
+        state.drained(number)
+    assert ids(state.live("u").events) == ["c"]
+    assert state.append(events(event("a"), event("c"))) == [True, False]
 
 
 def test_a_foreign_or_newer_file_is_refused(tmp_path):
@@ -141,4 +267,9 @@ def test_a_full_disk_is_said_and_keeps_what_was_accepted(tmp_path):
     many = events(*(event(str(n), item_id="x" * 500) for n in range(500)))
     with pytest.raises(StateError, match="full"):
         state.append(many)
-    assert state.all_events()["event_id"].to_pylist() == ["kept"]
+    assert ids(take(state)) == ["kept"]
+
+
+def test_the_place_says_which_state_it_is(tmp_path, server):
+    assert isinstance(open_state(str(tmp_path / "live.sqlite")), SQLiteState)
+    assert isinstance(open_state(server.url), RedisState)

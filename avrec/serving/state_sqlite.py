@@ -1,0 +1,231 @@
+"""The state in one SQLite file on one machine's disk.
+
+A commit of events is synced to disk (`synchronous=FULL` on a write-ahead log), so an event that
+was answered "accepted" outlives a killed process and a power cut. Served lists are written without
+that sync: a power cut may lose the last ones, which costs a little evaluation and nothing that
+anybody was promised.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+
+from avrec.schema import EVENTS, FORGOTTEN, RECOMMENDATIONS
+from avrec.serving.state import Live, Sealed, StateError, from_rows, to_rows
+
+VERSION = 2
+BUSY_SECONDS = 10.0
+NEVER = -(2**63)
+DAY = 86_400_000_000
+DRAINED = "UPDATE batches SET drained_at = ? WHERE number = ? AND drained_at IS NULL"
+OLD = (
+    "SELECT number FROM batches"
+    " WHERE drained_at <= ? AND number < (SELECT max(number) FROM batches)"
+)
+"""Batches drained at most at a moment; the last one stays, for numbers go on from it."""
+
+
+def _columns(schema: pa.Schema) -> str:
+    def kind(field: pa.Field) -> str:
+        text = pa.types.is_string(field.type)
+        real = pa.types.is_floating(field.type)
+        return "TEXT" if text else "REAL" if real else "INTEGER"
+
+    return ", ".join(f"{f.name} {kind(f)}{'' if f.nullable else ' NOT NULL'}" for f in schema)
+
+
+TABLES = f"""
+CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, {_columns(EVENTS)}, batch INTEGER,
+    UNIQUE (event_id));
+CREATE INDEX IF NOT EXISTS events_of_user ON events (user_id, at);
+CREATE INDEX IF NOT EXISTS events_of_batch ON events (batch);
+CREATE TABLE IF NOT EXISTS served (seq INTEGER PRIMARY KEY, {_columns(RECOMMENDATIONS)},
+    batch INTEGER);
+CREATE INDEX IF NOT EXISTS served_to_user ON served (user_id);
+CREATE INDEX IF NOT EXISTS served_in_batch ON served (batch);
+CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY, drained_at INTEGER);
+CREATE TABLE IF NOT EXISTS forgotten (user_id TEXT PRIMARY KEY, at INTEGER NOT NULL);
+"""
+"""`batch` is the number of the batch that a row is drained in, null while it is in none."""
+FROM_1 = """
+ALTER TABLE events ADD COLUMN batch INTEGER;
+ALTER TABLE served ADD COLUMN batch INTEGER;
+"""
+
+
+class SQLiteState:
+    """A `UserState` in one SQLite file; several processes of one machine may share it.
+
+    Args:
+        path: the file, made if absent. Not on a network file system: its locks are not reliable.
+        max_events: latest events of a user that `live` gives.
+        keep_days: for how long an event is at hand, and its id known, after it was drained.
+    """
+
+    def __init__(self, path: Path, max_events: int = 200, keep_days: int = 90) -> None:
+        if max_events < 1:
+            raise ValueError(f"max_events must be at least 1, got {max_events}")
+        self._path, self._max_events, self._keep_days = path, max_events, keep_days
+        self._thread = threading.local()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o600)  # what people watch is nobody else's to read
+        with self._change("FULL") as connection:
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+            if found not in range(VERSION + 1):
+                raise StateError(f"{path} has state version {found}, expected {VERSION}")
+            for statement in ((FROM_1 if found == 1 else "") + TABLES).split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    def append(self, events: pa.Table) -> list[bool]:
+        """See `UserState`."""
+        insert = _insert("events", EVENTS, "ON CONFLICT (event_id) DO NOTHING")
+        rows = to_rows(events, EVENTS)
+        with self._change("FULL") as connection:
+            return [connection.execute(insert, row).rowcount == 1 for row in rows]
+
+    def live(self, user_id: str) -> Live:
+        """See `UserState`."""
+        with self._connection() as connection:
+            at = connection.execute("SELECT at FROM forgotten WHERE user_id = ?", (user_id,))
+            moment = (at.fetchone() or (None,))[0]
+            after = NEVER if moment is None else moment
+            rows = connection.execute(LATEST, (user_id, after, self._max_events)).fetchall()
+        events = from_rows([row[:-1] for row in rows], EVENTS)
+        return Live(events, None if moment is None else _time(moment))
+
+    def forget(self, user_id: str, at: datetime) -> int:
+        """See `UserState`."""
+        with self._change("FULL") as connection:
+            connection.execute(FORGET, {"user": user_id, "at": _micros(at), "never": NEVER})
+            connection.execute("DELETE FROM served WHERE user_id = ?", (user_id,))
+            return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
+
+    def forgotten(self) -> pa.Table:
+        """See `UserState`."""
+        query = f"SELECT {_names(FORGOTTEN)} FROM forgotten ORDER BY user_id"  # noqa: S608
+        with self._connection() as connection:
+            return from_rows(connection.execute(query).fetchall(), FORGOTTEN)
+
+    def log_served(self, shown: pa.Table) -> None:
+        """See `UserState`."""
+        rows = to_rows(shown, RECOMMENDATIONS)
+        with self._change("NORMAL") as connection:
+            connection.executemany(_insert("served", RECOMMENDATIONS), rows)
+
+    def seal(self, max_rows: int) -> Sealed | None:
+        """See `UserState`."""
+        with self._change("FULL") as connection:
+            found = connection.execute(
+                "SELECT number FROM batches WHERE drained_at IS NULL"
+            ).fetchone()
+            number = found[0] if found else _begin(connection, max_rows)
+            if number is None:
+                return None
+            # Read before anybody else can drain it, else a second drainer would see half of it.
+            tables = (("events", EVENTS), ("served", RECOMMENDATIONS))
+            return Sealed(number, *(_batch(connection, *table, number) for table in tables))
+
+    def drained(self, number: int) -> None:
+        """See `UserState`."""
+        now = _micros(datetime.now(UTC))
+        oldest = now - self._keep_days * DAY
+        with self._change("FULL") as connection:
+            connection.execute(DRAINED, (now, number))
+            connection.execute("DELETE FROM served WHERE batch = ?", (number,))
+            connection.execute(f"DELETE FROM events WHERE batch IN ({OLD})", (oldest,))  # noqa: S608
+            connection.execute(f"DELETE FROM batches WHERE number IN ({OLD})", (oldest,))  # noqa: S608
+
+    def check(self) -> None:
+        """See `UserState`."""
+        with self._connection() as connection:
+            connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
+
+    @contextmanager
+    def _change(self, synchronous: str) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection, _transaction(connection, synchronous):
+            yield connection
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend this thread's connection, and turn what goes wrong into a StateError."""
+        try:
+            if not hasattr(self._thread, "connection"):
+                self._thread.connection = _connect(self._path)
+            yield self._thread.connection
+        except sqlite3.Error as error:
+            raise StateError(f"{self._path} cannot be used: {error}") from error
+
+
+def _batch(connection: sqlite3.Connection, table: str, schema: pa.Schema, number: int) -> pa.Table:
+    query = f"SELECT {_names(schema)} FROM {table} WHERE batch = ? ORDER BY seq"  # noqa: S608
+    return from_rows(connection.execute(query, (number,)).fetchall(), schema)
+
+
+def _begin(connection: sqlite3.Connection, max_rows: int) -> int | None:
+    """Put what is in no batch yet into the next one."""
+    number = connection.execute("SELECT coalesce(max(number), 0) + 1 FROM batches").fetchone()[0]
+    put = (
+        "UPDATE {0} SET batch = ? WHERE seq IN"
+        " (SELECT seq FROM {0} WHERE batch IS NULL ORDER BY seq LIMIT ?)"
+    )
+    moved = [
+        connection.execute(put.format(table), (number, max_rows)).rowcount
+        for table in ("events", "served")
+    ]
+    if not any(moved):
+        return None
+    connection.execute("INSERT INTO batches VALUES (?, NULL)", (number,))
+    return int(number)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection, synchronous: str) -> Iterator[None]:
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # a full disk has ended it already
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _names(schema: pa.Schema) -> str:
+    return ", ".join(schema.names)
+
+
+def _insert(table: str, schema: pa.Schema, conflict: str = "") -> str:
+    marks = ", ".join("?" * len(schema))
+    return f"INSERT INTO {table} ({_names(schema)}) VALUES ({marks}) {conflict}"  # noqa: S608
+
+
+def _micros(at: datetime) -> int:
+    return (at - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
+
+
+def _time(micros: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
+
+
+LATEST = (
+    f"SELECT * FROM (SELECT {_names(EVENTS)}, seq FROM events"  # noqa: S608
+    " WHERE user_id = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT ?) ORDER BY at, seq"
+)
+FORGET = """
+INSERT INTO forgotten VALUES (:user, max(:at,
+    (SELECT coalesce(max(at), :never) FROM events WHERE user_id = :user)))
+ON CONFLICT (user_id) DO UPDATE SET at = max(at, excluded.at)
+"""

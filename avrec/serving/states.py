@@ -1,0 +1,39 @@
+"""Which state a service uses: SQLite by its file, Redis by its URL."""
+
+from pathlib import Path
+
+from avrec.errors import ConfigError
+from avrec.serving.state import UserState
+from avrec.serving.state_sqlite import SQLiteState
+
+SCHEMES = ("redis://", "rediss://")
+
+
+def on_redis(where: str) -> bool:
+    """Tell a URL of Redis from a path."""
+    return where.startswith(SCHEMES)
+
+
+def open_state(
+    where: str, *, password_file: str | None = None, max_events: int = 200, keep_days: int = 90
+) -> UserState:
+    """Open the state at a path or URL.
+
+    Args:
+        where: path of an SQLite file, or a `redis://` or `rediss://` URL.
+        password_file: holds the password of the Redis server, where it asks for one.
+        max_events: latest events of a user that `live` gives.
+        keep_days: for how long an event is at hand, and its id known.
+
+    Raises:
+        StateError: it cannot be opened, or is no place where events are safe.
+        ConfigError: the package `redis` is missing.
+    """
+    if not on_redis(where):
+        return SQLiteState(Path(where), max_events, keep_days)
+    try:
+        from avrec.serving.state_redis import RedisState  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigError("state in Redis needs its client: pip install 'avrec[redis]'") from error
+    password = Path(password_file).read_text().strip() if password_file else None
+    return RedisState(where, password=password, max_events=max_events, keep_days=keep_days)
