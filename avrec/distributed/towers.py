@@ -13,8 +13,9 @@ from avrec.embed.pool import Content
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
-from avrec.models.towers import Held
+from avrec.models.towers import Held, Task
 from avrec.models.towers_net import Facts, TowersConfig
+from avrec.models.training import Files
 
 PAST = ("offsets", "items", "weights", "at")
 
@@ -26,11 +27,15 @@ def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) 
         InputError: no user has two items one after the other.
     """
     task = towers.prepare(histories, content, config)
+    return towers.from_files(train(task, config, run), task, content, config)
+
+
+def train(task: Task, config: TowersConfig, run: Run) -> Files:
+    """Train on what is prepared and return what the last epoch left; raises as `fit`."""
     if not len(task.columns["weight"]):
         raise InputError("no user has two interactions one after the other to train towers on")
     settings = {"config": asdict(config)}
-    files = learn.fit(loop, task.columns, _pack(task.known, task.held), settings, run)
-    return towers.from_files(files, task, content, config)
+    return learn.fit(loop, task.columns, _pack(task.known, task.held), settings, run)
 
 
 def loop(settings: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ draws its random numbers from a generator of the batch, so the batch and not the
 decides the result. A batch is a mapping of columns, all of one length; `weight` is one of them.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -19,6 +20,7 @@ from avrec.arrays import Array
 Batch = Mapping[str, Array]
 Files = Mapping[str, bytes]
 TRAINING = "training.safetensors"
+CURVES = ("losses", "scores", "seconds")
 WINDOW = 65_536
 """Rows that are shuffled together, and the most that are held in memory at once."""
 
@@ -156,7 +158,7 @@ def learn(
     for epoch in range(state.epochs, config.epochs):
         if state.tired():
             break
-        losses = []
+        losses, begin = [], time.perf_counter()
         for step, batch in enumerate(batches(epoch)):
             dealt = crew.deal(batch)
             share = loss(dealt, crew.own(dealt), (epoch, step))
@@ -166,7 +168,7 @@ def learn(
             state.blend()
             losses.append(share.detach())
         total = float(crew.join(torch.stack(losses).mean()[None]).sum())
-        state.close(total)
+        state.close(total, time.perf_counter() - begin)
         yield Progress(epoch, total, state.files, state.scores[-1] if course.judge else None)
     state.keep()
 
@@ -174,14 +176,15 @@ def learn(
 class _State:
     """Weights and moments of a run, and the weights that it will end with.
 
-    Files hold "net." and the moments, with "average." and "best." where there are any; `losses`
-    and `scores` have one number an epoch, the latter NaN where nobody judges.
+    Files hold "net." and the moments, with "average." and "best." where there are any; `losses`,
+    `scores` and `seconds` have one number an epoch, scores NaN where nobody judges.
     """
 
     def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer, course: Course) -> None:
         self._net, self._optimiser, self._course = net, optimiser, course
         self.losses: list[float] = []
         self.scores: list[float] = []
+        self.seconds: list[float] = []
         self._steps = 0
         self._weights = {name: p.detach() for name, p in net.named_parameters()}
         self._average = {name: p.clone() for name, p in self._weights.items()}
@@ -208,9 +211,10 @@ class _State:
             for name, average in self._average.items():
                 average.lerp_(self._weights[name], 1 - decay)
 
-    def close(self, loss: float) -> None:
-        """Note an epoch's loss and score, and its weights if they are the best so far."""
+    def close(self, loss: float, seconds: float) -> None:
+        """Note an epoch's loss, time and score, and its weights if they are the best so far."""
         self.losses.append(loss)
+        self.seconds.append(seconds)
         if self._course.judge is None:
             self.scores.append(np.nan)
             return
@@ -236,8 +240,8 @@ class _State:
         tensors |= {f"best.{name}": p for name, p in self._best.items()}
         for name, values in self._course.memory.items():
             tensors[f"memory.{name}"] = torch.from_numpy(values)
-        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
-        tensors["scores"] = torch.tensor(self.scores, dtype=torch.float64)
+        for name in CURVES:
+            tensors[name] = torch.tensor(getattr(self, name), dtype=torch.float64)
         tensors["steps"] = torch.tensor(self._steps)
         plain = {name: p.cpu().contiguous() for name, p in tensors.items()}
         return {TRAINING: safetensors.torch.save(plain)}
@@ -261,7 +265,7 @@ class _State:
             }
         for name, values in self._course.memory.items():
             values[:] = tensors[f"memory.{name}"].numpy()
-        self.losses, self.scores = tensors["losses"].tolist(), tensors["scores"].tolist()
+        self.losses, self.scores, self.seconds = (tensors[name].tolist() for name in CURVES)
         self._steps = int(tensors["steps"])
 
 
@@ -309,7 +313,10 @@ def trained(net: nn.Module, files: Files) -> nn.Module:
 
 
 def curve(files: Files) -> list[dict[str, float]]:
-    """Read the loss, and the score where it was judged, of each epoch of a run."""
+    """Read each epoch of a run: its loss, seconds of training, and score where it was judged."""
     tensors = safetensors.torch.load(files[TRAINING])
-    pairs = zip(tensors["losses"].tolist(), tensors["scores"].tolist(), strict=True)
-    return [{"loss": loss} | ({} if np.isnan(score) else {"score": score}) for loss, score in pairs]
+    epochs = zip(*(tensors[name].tolist() for name in CURVES), strict=True)
+    return [
+        {"loss": loss, "seconds": seconds} | ({} if np.isnan(score) else {"score": score})
+        for loss, score, seconds in epochs
+    ]
