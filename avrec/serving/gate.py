@@ -1,8 +1,10 @@
-"""What every request passes before a route sees it: counting, the key, the size of the body.
+"""What every request passes before a route sees it: counting, key, rate, size of the body.
 
 Plain ASGI, because it must act before a body is read and before anything is parsed.
 """
 
+import math
+import time
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -10,31 +12,39 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from avrec.serving.auth import EVENTS, READ, Keys
+from avrec.serving.auth import ADMIN, EVENTS, READ, Grant, Keys
 from avrec.serving.meters import Meters
+from avrec.serving.rates import Rates
 
 OPEN = ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json")
 """Paths without a key: health, and the documentation, which holds no one's data."""
 DOCS_FILES = "/docs-files"
 """Below this lie scripts and styles of the documentation page, so that it needs no network."""
-SCOPE_OF = {"/v1/events": EVENTS}
-"""Scope that a path needs where it is not READ."""
+POSTS = {"/v1/recommendations": READ, "/v1/rank": READ, "/v1/events": EVENTS}
+"""Scope of what is posted there; whatever else is not read only needs ADMIN."""
+USERS = "/v1/users/"
+"""Below this lies what is a tenant's own; the rest that needs ADMIN is the house's alone."""
 
 
-def fault(status: int, kind: str, message: str) -> JSONResponse:
+def fault(
+    status: int, kind: str, message: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
     """Say an error in the one shape that errors have here."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None  # noqa: PLR2004
     content = {"error": {"kind": kind, "message": message}}
     return JSONResponse(content, status_code=status, headers=headers)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Lets a request in that brings a right key and a body of at most `max_body_bytes`."""
+    """Lets a request in that brings a right key, not too often, and a body that is not too large.
+
+    What the key allows is found by the routes as `request.state.grant`.
+    """
 
     app: ASGIApp
     keys: Keys
     meters: Meters
+    rates: Rates
     max_body_bytes: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,16 +69,25 @@ class Gate:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN and not scope["path"].startswith(f"{DOCS_FILES}/"):
-            allowed = self.keys.scopes(_key(headers))
-            if not allowed:
-                return fault(401, "unauthorized", "send a right key as 'Authorization: Bearer KEY'")
-            needed = SCOPE_OF.get(scope["path"], READ)
-            if needed not in allowed:
-                return fault(403, "forbidden", f"this key lacks the scope {needed!r}")
+            grant = self.keys.grant(_key(headers))
+            if grant is None:
+                text = "send a right key as 'Authorization: Bearer KEY'"
+                return fault(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
+            scope.setdefault("state", {})["grant"] = grant
+            refusal = self._too_often(grant) or _forbidden(grant, scope)
+            if refusal is not None:
+                return refusal
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:19]) > self.max_body_bytes:
             return fault(413, "too_large", self._too_large())
         return None
+
+    def _too_often(self, grant: Grant) -> JSONResponse | None:
+        wait = self.rates.wait_seconds(grant.key_id, grant.per_second, time.monotonic())
+        if not wait:
+            return None
+        headers = {"Retry-After": str(math.ceil(wait))}
+        return fault(429, "too_often", f"this key may come again in {wait:.3g} s", headers)
 
     def _limited(self, receive: Receive) -> Receive:
         taken = 0
@@ -85,6 +104,18 @@ class Gate:
 
     def _too_large(self) -> str:
         return f"a body may have at most {self.max_body_bytes} bytes"
+
+
+def _forbidden(grant: Grant, scope: Scope) -> JSONResponse | None:
+    path, method = scope["path"], scope["method"]
+    needed = READ if method in ("GET", "HEAD") else ADMIN
+    if method == "POST":
+        needed = POSTS.get(path, ADMIN)
+    if needed not in grant.scopes:
+        return fault(403, "forbidden", f"this key lacks the scope {needed!r}")
+    if needed == ADMIN and grant.tenant and not path.startswith(USERS):
+        return fault(403, "forbidden", "this is no tenant's own")
+    return None
 
 
 def _key(headers: Headers) -> str:

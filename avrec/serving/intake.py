@@ -1,6 +1,6 @@
 """From posted events to durable ones: each accepted, known already, or refused with a reason."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,8 +16,13 @@ PAST_END_SECONDS = 5.0
 """How far beyond the end of an item a position may lie; players round."""
 
 
-def take_in(service: Service, posted: Sequence[Any]) -> Receipt:
+def take_in(service: Service, posted: Sequence[Any], own: Callable[[str], str]) -> Receipt:
     """Judge each event and store the good ones, durably, before returning.
+
+    Args:
+        service: what they are judged by, and whose state keeps them.
+        posted: events as they were sent.
+        own: gives the id of a user or an event the name that it has here.
 
     Raises:
         StateError: they cannot be stored; none of them was.
@@ -27,7 +32,7 @@ def take_in(service: Service, posted: Sequence[Any]) -> Receipt:
         judged = _judge(service, one)
         verdicts.append(_verdict(one, judged))
         if isinstance(judged, Event):
-            rows.append(judged.model_dump() | {"at": judged.at or datetime.now(UTC)})
+            rows.append(_row(judged, own))
     fresh = service.state.append(pa.Table.from_pylist(rows, schema=EVENTS)) if rows else []
     stored = (v for v in verdicts if v.status == "accepted")
     for verdict, is_new in zip(stored, fresh, strict=True):
@@ -47,6 +52,11 @@ def describe(error: ValidationError | Sequence[Any]) -> str:
     faults = error.errors() if isinstance(error, ValidationError) else error
     text = "; ".join(_describe_one(fault) for fault in faults)
     return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}..."
+
+
+def _row(event: Event, own: Callable[[str], str]) -> dict[str, Any]:
+    named = {"event_id": own(event.event_id), "user_id": own(event.user_id)}
+    return event.model_dump() | named | {"at": event.at or datetime.now(UTC)}
 
 
 def _judge(service: Service, posted: object) -> Event | str:

@@ -44,7 +44,8 @@ def _not_ahead(at: datetime) -> datetime:
     return at.astimezone(UTC)
 
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
+NO_SEPARATOR = r"^[^\x1f]*$"
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=NO_SEPARATOR)]
 K = Annotated[
     int, AfterValidator(_within), Field(json_schema_extra={"minimum": 1, "maximum": MAX_K})
 ]

@@ -2,7 +2,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from avrec.serving.api import create_api
-from avrec.serving.auth import Keys, create_key
+from avrec.serving.auth import SCOPES, Keys, create_key
 from avrec.serving.state_sqlite import SQLiteState
 from tests.serving import world
 
@@ -14,7 +14,7 @@ def service(tmp_path):
 
 @pytest.fixture
 def key(tmp_path):
-    return create_key(tmp_path / "keys.json")
+    return create_key(tmp_path / "keys.json", SCOPES)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from fastapi.testclient import TestClient
 
-from avrec.serving.auth import READ, create_key
+from avrec.serving.auth import ADMIN, EVENTS, READ, create_key
 from avrec.serving.messages import MAX_EVENTS, MAX_K
 from avrec.serving.state import StateError
 from tests.serving.world import BLUE_FAN, IDS, ODD, RED_FAN
@@ -215,6 +215,49 @@ def test_a_reading_key_may_not_post_events(api, tmp_path):
     answer = reader.post("/v1/events", json={"events": [event("1")]})
     assert answer.status_code == 403
     assert "events" in message(answer)
+
+
+@pytest.fixture
+def with_key(api, tmp_path):
+    def make(*scopes, **others):
+        key = create_key(tmp_path / "keys.json", scopes or (READ, EVENTS), **others)
+        return TestClient(api, headers={"X-API-Key": key})
+
+    return make
+
+
+def test_what_changes_things_needs_a_key_for_it_whatever_it_is(with_key):
+    for client in (with_key(), with_key(ADMIN, tenant="acme")):
+        for method, path in (("PUT", "/v1/items/b0"), ("DELETE", "/no/such"), ("POST", "/v1/x")):
+            assert client.request(method, path).status_code == 403
+    assert with_key().delete("/v1/users/u").status_code == 403
+    assert with_key(ADMIN).put("/v1/items").status_code in (404, 405)
+    assert with_key(ADMIN).post("/v1/recommendations", json={}).status_code == 403
+
+
+def test_people_of_one_tenant_are_unknown_to_another(client, with_key, service):
+    ours, theirs = with_key(tenant="a"), with_key(tenant="b")
+    assert post(ours, event("1"))["accepted"] == 1
+    assert post(theirs, event("1", item_id="b3", kind="skip"))["accepted"] == 1
+    assert post(ours, event("1"))["duplicate"] == 1
+    assert ids(ask(ours, user_id="u", k=1)) == ["r0"]
+    assert ids(ask(theirs, user_id="u", k=4)) == ["b0", "b1", "b2", "b4"]
+    assert ids(ask(client, user_id="u", k=1)) == ["b0"]
+    assert ids(ask(ours, user_id=RED_FAN, k=1)) == ["b0"]
+    for number, field in enumerate(("user_id", "event_id")):
+        answer = post(client, event(f"x{number}") | {field: "a\x1fu"})
+        assert answer["refused"] == 1
+    assert client.post("/v1/recommendations", json={"user_id": "a\x1fu"}).status_code == 422
+
+
+def test_a_key_that_comes_too_often_is_told_when_to_come_again(with_key, client):
+    rare = with_key(per_second=0.01)
+    assert rare.post("/v1/recommendations", json={}).status_code == 200
+    answer = rare.post("/v1/recommendations", json={})
+    assert answer.status_code == 429
+    assert 98 <= int(answer.headers["Retry-After"]) <= 100
+    assert "come again in" in message(answer)
+    assert ask(client)
 
 
 def test_errors_of_the_router_have_the_same_shape(client):
