@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import pyarrow as pa
 
-from avrec import log
+from avrec import drained, log
 from avrec.clean import clean, require_some
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
@@ -36,19 +36,20 @@ def run(config: RunConfig, workspace: Workspace) -> None:
 
 
 def _write_events(config: RunConfig, workspace: Workspace, durations: pa.Table) -> None:
-    outside = {"events": fingerprint(config.events)}
+    prints = {"events": fingerprint(config.events), "live": drained.fingerprint(workspace.root)}
     settings = {"events": asdict(config.events), "clean": asdict(config.clean)}
-    recipe = workspace.recipe(settings, "items", "media", outside=outside)
+    recipe = workspace.recipe(settings, "items", "media", outside=prints)
     if workspace.has("events_dropped", recipe) and workspace.has("events", recipe):
         return
     items = Vocabulary.of(workspace.read_table("items", ITEMS)["item_id"])
     read = read_events(config.events)
-    cleaned = clean(read.events, items, durations, config.clean, now=time.time_ns() // 1000)
+    told = drained.told(read.events, workspace.root)
+    cleaned = clean(told, items, durations, config.clean, now=time.time_ns() // 1000)
     dropped = pa.concat_tables([read.dropped, cleaned.dropped])
     logger.info("events kept=%d", len(cleaned.events))
     for row in dropped.to_pylist():
         logger.warning("events dropped %s", log.pairs(**row))
-    require_some(cleaned, read.events, items)
+    require_some(cleaned, told, items)
     workspace.write_table("events_dropped", dropped, DROPPED, recipe)
     workspace.write_table("events", cleaned.events, EVENTS, recipe)
 

@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from avrec import drained
 from avrec.clean import CleanConfig
 from avrec.config import RunConfig
 from avrec.errors import ArtifactError, InputError
@@ -12,7 +14,16 @@ from avrec.events import EventsConfig
 from avrec.feedback import FeedbackConfig
 from avrec.sample.listeners import ListenersConfig
 from avrec.sample.write import SampleConfig
-from avrec.schema import DROPPED, EVENTS, INTERACTIONS, ITEMS, MEDIA, conform
+from avrec.schema import (
+    DROPPED,
+    EVENTS,
+    FORGOTTEN,
+    INTERACTIONS,
+    ITEMS,
+    MEDIA,
+    RECOMMENDATIONS,
+    conform,
+)
 from avrec.store import Workspace, join, place
 from jobs import interactions, sample
 
@@ -63,6 +74,23 @@ def test_writes_once_and_again_only_what_changed(run):
     interactions.run(replace(config, clean=strict), workspace)
     dropped = workspace.read_table("events_dropped", DROPPED).to_pylist()
     assert [row["reason"] for row in dropped] == ["outlier"]
+
+
+def test_live_events_are_learned_from_and_forgotten_users_are_not(run):
+    config, workspace = run
+    interactions.run(config, workspace)
+    known = workspace.read_table("events", EVENTS)
+    gone, item = known["user_id"][0].as_py(), known["item_id"][0].as_py()
+    live = {"event_id": "live", "user_id": "newcomer", "item_id": item, "kind": "like"}
+    table = pa.Table.from_pylist([live | {"at": known["at"][0].as_py()}], schema=EVENTS)
+    drained.write_batch(workspace.root, 1, table, RECOMMENDATIONS.empty_table())
+    note = {"user_id": gone, "at": pc.max(known["at"]).as_py()}
+    drained.write_forgotten(workspace.root, pa.Table.from_pylist([note], schema=FORGOTTEN))
+    interactions.run(config, workspace)
+    for name, schema in (("events", EVENTS), ("interactions", INTERACTIONS)):
+        users = set(workspace.read_table(name, schema)["user_id"].to_pylist())
+        assert "newcomer" in users
+        assert gone not in users
 
 
 LOCAL = pytest.mark.parametrize("root_uri", ["local"], indirect=True)

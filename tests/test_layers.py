@@ -18,6 +18,7 @@ LAYERS = [
         "embed",
         "catalogue",
         "events",
+        "drained",
         "clean",
         "feedback",
         "splits",

@@ -25,10 +25,12 @@ from avrec.serving.auth import Grant, Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
 from avrec.serving.messages import (
+    MAX_ID_LENGTH,
     Answer,
     Ask,
     Batch,
     Fault,
+    Forgotten,
     Health,
     K,
     Receipt,
@@ -130,6 +132,18 @@ async def events(batch: Batch, grant: TheGrant, service: TheService, meters: The
     for status in ("accepted", "duplicate", "refused"):
         meters.events.labels(status).inc(getattr(receipt, status))
     return receipt
+
+
+@v1.delete("/users/{user_id:path}")
+async def forget(user_id: str, grant: TheGrant, service: TheService, request: Request) -> Forgotten:
+    """Forget a user: state, events not drained yet, and their past in the next training."""
+    if not user_id or not user_id.isprintable() or len(user_id) > MAX_ID_LENGTH:
+        raise HTTPException(404, "no user can have this id")
+    at = datetime.now(UTC)
+    count = await asyncio.to_thread(service.state.forget, grant.own(user_id), at)
+    name = request.app.state.keys.pseudonym(grant.own(user_id))
+    logger.info("forgotten user=%s events=%d by key=%s", name, count, grant.key_id)
+    return Forgotten(events=count, at=at)
 
 
 @plain.get("/healthz")

@@ -148,6 +148,13 @@ class Receipt(BaseModel):
     events: list[Verdict]
 
 
+class Forgotten(BaseModel):
+    """What became of a user's data."""
+
+    events: int = Field(description="Deleted from the state.")
+    at: datetime = Field(description="Of what they did until then, training uses nothing.")
+
+
 class Problem(BaseModel):
     """Kind and text of an error."""
 

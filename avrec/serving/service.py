@@ -138,7 +138,9 @@ class Service:
         history, seen = self._base(wish.user_id)
         unwanted: Idx = np.empty(0, np.int32)
         if wish.user_id is not None:
-            events = self.state.live(wish.user_id).events
+            events, forgotten_at = self.state.live(wish.user_id)
+            if forgotten_at is not None:
+                history, seen = _since(history, seen, forgotten_at)
             if len(events):
                 taken = self._interpret(events)
                 unwanted = self._unwanted(events)
@@ -213,6 +215,16 @@ class _Row(NamedTuple):
     def histories(self) -> Histories:
         offsets = np.array([0, len(self.items)], np.int64)
         return Histories(offsets, self.items, self.weights.astype(np.float32), self.at)
+
+
+def _since(history: _Row, seen: Idx, forgotten_at: datetime) -> tuple[_Row, Idx]:
+    """Leave out what a bundle may not say any more of a forgotten user.
+
+    What is seen has no times, so it goes too, unless the bundle was made without their past.
+    """
+    later = history.at > int(forgotten_at.timestamp() * 1_000_000)
+    left = _Row(history.items[later], history.weights[later], history.at[later])
+    return left, seen if later.any() and later.all() else np.empty(0, np.int32)
 
 
 def _merge(first: _Row, second: _Row) -> _Row:

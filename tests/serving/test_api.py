@@ -260,6 +260,23 @@ def test_a_key_that_comes_too_often_is_told_when_to_come_again(with_key, client)
     assert ask(client)
 
 
+def test_a_forgotten_user_is_unknown_from_the_next_list_on(client, with_key, service, caplog):
+    caplog.set_level("INFO")
+    post(client, event("1", user_id=BLUE_FAN, item_id="b2", kind="complete"))
+    assert ids(ask(client, user_id=RED_FAN, k=1)) == ["r2"]
+    for user, count in ((BLUE_FAN, 1), (RED_FAN, 0)):
+        answer = client.delete(f"/v1/users/{quote(user, safe='')}")
+        assert answer.status_code == 200
+        assert answer.json()["events"] == count
+        assert ids(ask(client, user_id=user, k=2)) == ["b0", "b1"]
+        assert user not in caplog.messages[-1]
+    assert "forgotten user=" in caplog.text
+    assert len(service.state.seal(99).events) == 0
+    assert with_key(ADMIN, tenant="a").delete("/v1/users/x").json()["events"] == 0
+    assert service.state.forgotten()["user_id"].to_pylist()[0] == "a\x1fx"
+    assert client.delete("/v1/users/a%1Fx").status_code == 404
+
+
 def test_errors_of_the_router_have_the_same_shape(client):
     assert message(client.get("/no/such"))
     assert client.get("/v1/events").status_code == 405
