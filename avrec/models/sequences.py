@@ -95,14 +95,15 @@ def last_vectors(
     columns = latest_windows(histories.only(known), config.history_length)
     lengths = (columns["items"] >= 0).sum(axis=1)
     queries = np.zeros((len(histories), items.shape[1]), np.float32)
-    table, unit = torch.from_numpy(items), config.sequence.similarity == "cosine"
+    device, unit = user.norm.weight.device, config.sequence.similarity == "cosine"
+    table = torch.from_numpy(items).to(device)
     full = np.flatnonzero(lengths).astype(np.int32)
     for rows in by_length(lengths[full]):
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = full[rows[start : start + ROWS_AT_ONCE]]
-            group = steps(columns, part, lengths, config.history_length)
+            group = steps(columns, part, lengths, config.history_length).to(device)
             with torch.inference_mode():
-                every = read(user, table, group, unit=unit).numpy()
+                every = read(user, table, group, unit=unit).cpu().numpy()
             queries[part] = every[np.cumsum(lengths[part]) - 1]
     return queries
 

@@ -5,7 +5,7 @@ Covington et al., RecSys 2016; Yi et al., RecSys 2019; ids are dropped at random
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ from avrec.models.training import (
     Crew,
     Files,
     Loss,
+    curve,
     learn,
     seeded,
     shuffled,
@@ -57,11 +58,15 @@ Net = TwoTowers | SequenceTowers
 
 @dataclass(frozen=True, slots=True)
 class Towers:
-    """Trained towers: item vectors made once, and the network that reads a history."""
+    """Trained towers: item vectors made once, and the network that reads a history.
+
+    `curve` has the loss of each epoch, its seconds, and its score where there was a validation.
+    """
 
     items: Factors
     user: UserTower | SequenceTower
     config: TowersConfig
+    curve: tuple[Mapping[str, float], ...] = ()
     name: str = NAME
 
     def user_vectors(self, histories: Histories) -> Vectors:
@@ -75,14 +80,14 @@ def queries_of(
     """Vectors of histories over the items' vectors, (num_queries, dim)."""
     if isinstance(user, SequenceTower):
         return last_vectors(user, items, histories, config)
-    rows = padded(histories, config.history_length)
+    rows, device = padded(histories, config.history_length), user.fading.device
     vectors = [np.zeros((0, config.dim), np.float32)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[start : start + ROWS_AT_ONCE]
-        past = torch.from_numpy(items[np.maximum(part, 0)])
-        present = torch.from_numpy(part >= 0) & past.any(dim=2)
+        past = torch.from_numpy(items[np.maximum(part, 0)]).to(device)
+        present = torch.from_numpy(part >= 0).to(device) & past.any(dim=2)
         with torch.inference_mode():
-            vectors.append(user(past * present[..., None], present).numpy())
+            vectors.append(user(past * present[..., None], present).cpu().numpy())
     return np.concatenate(vectors)
 
 
@@ -211,20 +216,22 @@ def fit(histories: Histories, content: Content, config: TowersConfig, seed: int)
     columns, known, held = prepare(histories, content, config)
     net = build(known, config, seed)
     loss, course = objective(net, known, held, config, seed)(net, ALONE)
+    files: Files = {}
 
     def batches(epoch: int) -> Iterator[Batch]:
         return shuffled(windows(columns), config.batch_size, (seed, epoch))
 
-    for _ in learn(net, loss, batches, config, course=course):
-        pass
-    return finished(net, held.learned, content, config)
+    for step in learn(net, loss, batches, config, course=course):
+        files = step.files()
+    return from_files(files, Task(columns, known, held), content, config)
 
 
 def from_files(files: Files, task: Task, content: Content, config: TowersConfig) -> Towers:
     """Make the model of the files that training left."""
     net = trained(build(task.known, config, seed=0), files)
     assert isinstance(net, Net)
-    return finished(net, task.held.learned, content, config)
+    model = finished(net, task.held.learned, content, config)
+    return replace(model, curve=tuple(curve(files)))
 
 
 def learned_ids(histories: Histories, num_items: int) -> Mask:
@@ -242,9 +249,10 @@ def item_vectors(net: Net, learned: Mask) -> Vectors:
     """Vector of each item of the catalogue; those that are not `learned` go without their id."""
     vectors = [np.zeros((0, net.item.ids.embedding_dim), np.float32)]
     for start in range(0, len(learned), ROWS_AT_ONCE):
-        rows = torch.arange(start, min(start + ROWS_AT_ONCE, len(learned)))
+        device, stop = net.item.ids.weight.device, min(start + ROWS_AT_ONCE, len(learned))
+        rows = torch.arange(start, stop, device=device)
         with torch.inference_mode():
-            keep = torch.from_numpy(learned)[rows].float()
+            keep = torch.from_numpy(learned[start:stop]).to(device)
             vectors.append(net.encode(rows, keep).cpu().numpy())
     return np.concatenate(vectors)
 
@@ -267,7 +275,11 @@ def save(model: Towers, draft: Draft) -> None:
     draft.add_tensors(f"{NAME}.safetensors", {"items": model.items.vectors, **tensors})
     draft.add_json(
         f"{NAME}.json",
-        {"config": asdict(model.config), "items": model.items.vocabulary.digest},
+        {
+            "config": asdict(model.config),
+            "items": model.items.vocabulary.digest,
+            "curve": list(model.curve),
+        },
     )
 
 
@@ -285,4 +297,4 @@ def load(artifact: Artifact, items: Vocabulary) -> Towers:
     vectors = tensors.pop("items").numpy()
     user = untrained(config)
     user.load_state_dict(tensors)
-    return Towers(Factors(items, vectors), user.eval(), config)
+    return Towers(Factors(items, vectors), user.eval(), config, tuple(about["curve"]))

@@ -157,9 +157,18 @@ def test_saved_towers_come_back_and_belong_to_their_catalogue(tmp_path, world, m
     np.testing.assert_array_equal(
         again.user_vectors(world.histories), model.user_vectors(world.histories)
     )
+    assert [epoch["loss"] for epoch in again.curve] == [epoch["loss"] for epoch in model.curve]
+    assert len(model.curve) == CONFIG.epochs
     assert json.dumps(dataclasses.asdict(again.config)) == json.dumps(dataclasses.asdict(CONFIG))
     with pytest.raises(ArtifactError, match="another catalogue"):
         towers.load(workspace.open("towers"), Vocabulary.of(["a"]))
+
+
+def test_a_validation_scores_each_epoch_of_any_user_tower(world):
+    config = dataclasses.replace(CONFIG, epochs=3, validation_users=20)
+    model = towers.fit(world.histories, world.content, config, seed=0)
+    assert len(model.curve) == 3
+    assert all(0 <= epoch["score"] <= 1 and epoch["loss"] > 0 for epoch in model.curve)
 
 
 def test_an_id_that_is_dropped_gets_no_gradient(world):
