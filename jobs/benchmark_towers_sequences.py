@@ -44,13 +44,12 @@ CONFIG = TowersConfig(
     dim=64,
     num_heads=2,
     history_length=200,
-    epochs=60,
+    epochs=100,
     batch_size=128,
     learning_rate=0.002,
     weight_decay=0.0,
     id_dropout=0.0,
     validation_users=1024,
-    patience=10,
     sequence=SequenceConfig(dropout=0.2, similarity="dot", max_windows=4, average=0.995),
 )
 BASELINES = ("avrec als", "item bm25")
