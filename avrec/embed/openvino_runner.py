@@ -1,7 +1,8 @@
 """Towers run by OpenVINO on a CPU, converted in memory.
 
 In int8, weights are rounded per output channel, and OpenVINO rounds activations as they come, per
-token and group of channels, so that a vector does not depend on the others of its batch.
+token and group of channels, so that a vector does not depend on the others of its batch. Patches
+of a picture are products too, and what only one token is asked of is computed for it alone.
 """
 
 import warnings
@@ -13,6 +14,7 @@ import torch
 from openvino import opset13
 
 from avrec.arrays import Array
+from avrec.embed.openvino_graph import constant, only_what_is_taken, patches_as_products
 from avrec.embed.runners import Runner, Tensors, Tower
 from avrec.errors import InputError
 
@@ -37,8 +39,11 @@ def openvino_runner(tower: Tower, examples: tuple[Tensors, Tensors], precision: 
     if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise InputError("this CPU has no bf16; set precision = 'float32' or 'int8'")
     model = _converted(tower, examples)
-    if precision == "int8" and not _round_weights(model):
-        raise InputError("the model has no matrix products for int8; set precision = 'float32'")
+    only_what_is_taken(model)
+    if precision == "int8":
+        patches_as_products(model)
+        if not _round_weights(model):
+            raise InputError("the model has no matrix products for int8; set precision = 'float32'")
     threads = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", threads | HINTS[precision])
     return lambda *inputs: compiled([x.numpy() for x in inputs])[0]
@@ -64,7 +69,7 @@ def _round_weights(model: openvino.Model) -> int:
     """Put int8 weights and their scales into the products with a constant matrix; how many."""
     count = 0
     for node in model.get_ordered_ops():
-        weights = _constant(node) if node.get_type_name() == "MatMul" else None
+        weights = _matrix(node) if node.get_type_name() == "MatMul" else None
         if weights is not None:
             axis = 1 if node.get_attributes()["transpose_b"] else 0
             node.input(1).replace_source_output(_rounded(weights, axis).output(0))
@@ -72,13 +77,12 @@ def _round_weights(model: openvino.Model) -> int:
     return count
 
 
-def _constant(product: openvino.Node) -> Array | None:
+def _matrix(product: openvino.Node) -> Array | None:
     """Right side of a product, where it is a constant matrix."""
-    node = product.input_value(1).get_node()
-    if node.get_type_name() == "Convert":
-        node = node.input_value(0).get_node()
-    is_matrix = node.get_type_name() == "Constant" and len(node.get_output_shape(0)) == 2  # noqa: PLR2004
-    return node.data.astype(np.float32) if is_matrix else None
+    numbers = constant(product.input_value(1))
+    if numbers is None or numbers.ndim != 2:  # noqa: PLR2004
+        return None
+    return numbers.astype(np.float32)
 
 
 def _rounded(weights: Array, axis: int) -> openvino.Node:
