@@ -9,6 +9,13 @@ any worker, also by one that outlived its driver. Where several parts name one c
 of writing does not matter: a result comes before a failure, a final failure before one that is
 worth another try, and then the first part by name. So any order, repetition and partition of the
 work gives the same tables.
+
+Ray Data's own checkpointing (`ray.data.checkpoint`, as of Ray 2.60) would not do. It notes the id
+of a row when the row has passed from a Read through the whole plan to a Write, and drops rows with
+such an id from the next run's Read. Here a content may be finished for one producer and not for
+the next, so that a new encoder sees all files and the others none; what a slow pool has not seen
+yet is kept of the pools before it; a content gives many rows, or none, or a failure that is tried
+again; and two runs may work at once, whereas Ray's recovery deletes what is pending of any.
 """
 
 import hashlib
