@@ -4,19 +4,22 @@ The kernel of two unit vectors is
 
     k(x, y) = exp(sharpness (x.y - 1))
 
-which is 1 for the same and falls the faster, the sharper it is. With landmarks `L`, features are
-`k(x, L) k(L, L)^-1/2` (Williams and Seeger, NIPS 2000): their dot product is the kernel, exactly
-for landmarks and nearly for what is near them. So what is a sum over a history, or a kernel ridge
-regression, becomes vectors like all others.
+which is 1 for the same and falls the faster, the sharper it is. With landmarks `P` and
+`k(P, P) = C C'`, features are `k(x, P) C'^-1` (Williams and Seeger, NIPS 2000): their dot product
+is the kernel, exactly for landmarks and nearly for what is near them. So what is a sum over a
+history, or a kernel ridge regression, becomes vectors like all others.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from avrec.arrays import Mask, Vectors
 
 SEED = 0
+JITTER = 1e-5
+"""Added to what a landmark is like itself, so that copies among them do no harm."""
 
 
 def known(content: Vectors) -> Mask:
@@ -26,10 +29,10 @@ def known(content: Vectors) -> Mask:
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """Landmarks (m, dim), unit, and what turns kernels with them into features (m, m)."""
+    """Landmarks (m, dim), unit, and the lower triangle C of their kernels (m, m)."""
 
     points: Vectors
-    root: Vectors
+    lower: Vectors
     sharpness: float
 
     @property
@@ -40,8 +43,8 @@ class Landmarks:
     def features(self, content: Vectors) -> Vectors:
         """Features (n, m) of unit rows; a row of zeros has zeros."""
         kernels = np.exp(self.sharpness * (content @ self.points.T - 1))
-        found: Vectors = ((kernels @ self.root) * known(content)[:, None]).astype(np.float32)
-        return found
+        found = solve_triangular(self.lower, kernels.T, lower=True, check_finite=False).T
+        return np.asarray(found * known(content)[:, None], np.float32)
 
 
 def landmarks(content: Vectors, sharpness: float, most: int) -> Landmarks:
@@ -51,7 +54,5 @@ def landmarks(content: Vectors, sharpness: float, most: int) -> Landmarks:
         rows = np.sort(np.random.default_rng(SEED).choice(rows, most, replace=False))
     points = content[rows]
     kernels = np.exp(sharpness * (points.astype(np.float64) @ points.T - 1))
-    values, directions = np.linalg.eigh(kernels)
-    kept = values > 1e-6 * max(values.max(initial=0), 1e-12)
-    root = (directions[:, kept] / np.sqrt(values[kept])) @ directions[:, kept].T
-    return Landmarks(points, root.astype(np.float32), sharpness)
+    lower = np.linalg.cholesky(kernels + JITTER * np.eye(len(points)))
+    return Landmarks(points, lower.astype(np.float32), sharpness)
