@@ -23,6 +23,7 @@ from jobs import (
     benchmark_embed_flow,
     benchmark_embed_language,
     benchmark_embed_pipeline,
+    benchmark_embed_weights,
 )
 
 Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
@@ -35,6 +36,7 @@ PARTS: dict[str, Part] = {
     "language": benchmark_embed_language.run,
     "describe": benchmark_embed_describe.run,
     "duplicates": benchmark_embed_duplicates.run,
+    "weights": benchmark_embed_weights.run,
 }
 
 
