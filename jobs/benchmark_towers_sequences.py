@@ -3,7 +3,8 @@
 The set is that of SASRec (Kang and McAuley, ICDM 2018): `ml-1m.txt.gz`, user and item in time
 order. The last item of each user is asked in the test, among all items less the history. The last
 but one of 1,024 users is held back and chooses setting and epoch; all else is trained on, the last
-but one of the other users included, as in the published runs.
+but one of the other users included. Whether the published runs did so was not looked up in their
+code.
 
 A run leaves `training.safetensors` and `curve.jsonl` (a line an epoch) in a folder of `--runs`
 named by its seed, and goes on from there when started again; what is there already is reported.
