@@ -124,7 +124,7 @@ def read_videos() -> None:
     import ray  # noqa: PLC0415 -- only the child that measures Ray
     import ray.data  # noqa: PLC0415
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     ray.get(ray.remote(_tree_cpu_seconds).remote())
     started = _tree_cpu_seconds()
     wanted = 0

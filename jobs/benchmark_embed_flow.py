@@ -111,7 +111,11 @@ def flow() -> None:
 
     folder, count = Path(sys.argv[1]), int(sys.argv[2])
     ray.init(
-        num_cpus=2, object_store_memory=STORE_BYTES, include_dashboard=False, log_to_driver=False
+        address="local",
+        num_cpus=2,
+        object_store_memory=STORE_BYTES,
+        include_dashboard=False,
+        log_to_driver=False,
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     paths = [folder / f"{number:05}.mp4" for number in range(count)]
@@ -189,7 +193,7 @@ def kills(media: Path) -> dict[str, Any]:
     """Disturb a run three times, and compare its tables with those of another."""
     import ray  # noqa: PLC0415
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     address = ray.get_runtime_context().gcs_address
     with tempfile.TemporaryDirectory(prefix="avrec-benchmark-") as folder:
         calm, disturbed = Path(folder) / "calm", Path(folder) / "disturbed"

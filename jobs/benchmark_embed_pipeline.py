@@ -160,7 +160,7 @@ def ours(root: Path) -> tuple[float, int]:
     """By the pipeline."""
     import ray  # noqa: PLC0415
 
-    ray.init(num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     rows = [{"sha256": digest(path), "uri": str(path)} for path in _clips(root)]
     with tempfile.TemporaryDirectory(dir=root) as workspace:
@@ -218,7 +218,7 @@ def read_videos(root: Path) -> tuple[float, int]:
     """By Ray Data's reader."""
     import ray  # noqa: PLC0415
 
-    ray.init(num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=NUM_WORKERS, include_dashboard=False, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
     frames = ray.data.read_videos([str(p) for p in _clips(root)], fps=1, resize=(SIDE, WIDE))
     vectors = frames.filter(lambda row: row["frame_index"] < NUM_FRAMES * 30).map_batches(

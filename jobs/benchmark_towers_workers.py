@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         print(f"SKIPPED: there is no {NAME} in {arguments.data}", flush=True)
         return []
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=4, include_dashboard=False, logging_level=logging.WARNING)
+    ray.init(address="local", num_cpus=4, include_dashboard=False, logging_level=logging.WARNING)
     config = replace(SETTINGS, epochs=arguments.epochs or EPOCHS, validation_users=1024)
     given = world(folder)
     task = towers.prepare(given.past, Content(given.items, {}), config)

@@ -42,7 +42,13 @@ def local_ray(tmp_path_factory):
     """One Ray node for the whole session, with room for two training workers and a driver."""
     import ray  # noqa: PLC0415
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+    )
     yield ray
     ray.shutdown()
 

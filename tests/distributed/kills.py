@@ -28,12 +28,14 @@ class StopsAfterTwo(Lengths):
 
 
 class StopsOnTheDoomedNode(Lengths):
-    """Waits for its end where the node is to be removed."""
+    """Waits for its end where the node is to be removed, and elsewhere until that has begun."""
 
     def _row(self, sha256, content):
+        begun = self.notes.parent / "begun"
         if ray.get_runtime_context().get_node_id() == (self.notes.parent / "doomed").read_text():
-            (self.notes.parent / "begun").touch()
+            begun.touch()
             wait_for(lambda: False)
+        wait_for(begun.exists)
         return super()._row(sha256, content)
 
 

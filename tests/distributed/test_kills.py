@@ -68,7 +68,11 @@ def test_a_killed_worker_costs_its_block_and_nothing_else(local_ray, world):
 def test_a_removed_node_loses_nothing(world):
     notes, root, files = world
     driver = start("node", notes, root, files, RAY_ADDRESS="", RAY_AUTH_MODE="disabled")
-    assert driver.wait(240) == 0
+    try:
+        assert driver.wait(240) == 0
+    finally:
+        driver.kill()
+        driver.wait()
     contents = contents_of(*files)
     lengths = planned(Lengths, notes)
     assert found(lengths, root) == seconds_of(contents)
