@@ -10,8 +10,9 @@ Lists are over the whole catalogue less the user's history. There are two cases:
 Splits of the report are, for each case, all users with something relevant, and
 
 * ".../warm_users", ".../new_users": those with and without a history, where there are both.
-* ".../cold_items": all users, but only items that nobody had taken to before the cut are
-  relevant; they still have to find their place among all others.
+* ".../warm_items", ".../cold_items": all users, but only items that somebody, or nobody, had taken
+  to before the cut are relevant, where there are any of the latter; they still have to find their
+  place among all others.
 
 Where items were hidden, there are three cases, "items/warm", "items/cold" and "items/overall":
 lists of the items that somebody is known to have taken to, of those that nobody is, and of both.
@@ -226,7 +227,7 @@ def format_table(metrics: pa.Table, k: int | None = None) -> str:
 
 def summary(metrics: pa.Table) -> pa.Table:
     """METRICS that fit on a screen: at the cut only, and the metrics that are asked for most."""
-    shown = ["test", "test/warm_users", "test/cold_items"]
+    shown = ["test", "test/warm_users", "test/warm_items", "test/cold_items"]
     splits = pc.is_in(metrics["split"], value_set=pa.array(shown))
     few = pa.array(["recall", "ndcg", "mrr", "coverage", "novelty"])
     return metrics.filter(pc.and_(splits, pc.is_in(metrics["metric"], value_set=few)))
@@ -235,12 +236,15 @@ def summary(metrics: pa.Table) -> pa.Table:
 def _parts(case: Case) -> Iterator[_Part]:
     everyone = np.arange(len(case.users), dtype=np.int32)
     known = case.histories.lengths() > 0
-    to_cold = case.relevant.only(case.counts[case.relevant.items] == 0)
+    cold = case.counts[case.relevant.items] == 0
     groups = [("", everyone, case.relevant)]
     if known.any() and not known.all():
         groups.append(("/warm_users", everyone[known], case.relevant))
         groups.append(("/new_users", everyone[~known], case.relevant))
-    groups.append(("/cold_items", everyone[to_cold.lengths() > 0], to_cold))
+    if cold.any():
+        for name, entries in (("warm", ~cold), ("cold", cold)):
+            to_some = case.relevant.only(entries)
+            groups.append((f"/{name}_items", everyone[to_some.lengths() > 0], to_some))
     for suffix, users, relevant in groups:
         if len(users):
             yield _Part(case.name + suffix, users, relevant.take(users))

@@ -13,8 +13,7 @@ from avrec.distributed.learn import Run
 from avrec.distributed.session import run_job
 from avrec.distributed.train import forget, run_name
 from avrec.factors import Factors
-from avrec.models import als, fields
-from avrec.models.cold import fill_cold
+from avrec.models import als, cold, fields
 from avrec.schema import ITEMS
 from avrec.store import Workspace
 
@@ -42,11 +41,14 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     run = Run(workspace, run_name("als", recipe), config.workers, config.seed)
     fitted = fit_on_workers(shards(workspace, items, config.split), config.als, run, before)
     factors = Factors(items, fitted.items)
-    trained = factors.known()
-    factors = fill_cold(factors, content.joined(), config.cold)
+    trained, joined = factors.known(), content.joined()
+    learned = cold.learn(factors, joined, config.cold)
+    factors = cold.filled(factors, joined, learned)
     with workspace.create("als", recipe) as draft:
         draft.notes["started_from"] = workspace.open("als").version if warm else None
         als.save(als.ALS(factors, config.als, trained, fitted.audience), draft)
+        if learned is not None:
+            cold.save(learned, content, draft, "als")
     forget(workspace, "als")
 
 

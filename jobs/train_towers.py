@@ -11,8 +11,9 @@ from avrec.distributed.session import run_job
 from avrec.distributed.towers import fit
 from avrec.distributed.train import forget, run_name
 from avrec.errors import InputError
+from avrec.factors import among
 from avrec.interactions import histories
-from avrec.models import fields, towers
+from avrec.models import cold, fields, towers
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -24,6 +25,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `towers`, unless nobody has a history to learn from."""
     settings = {
         "towers": config.towers,
+        "cold": config.cold,
         "fields": config.fields,
         "split": config.split,
         "seed": config.seed,
@@ -43,8 +45,12 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         logger.warning("no towers: %s", error)
         workspace.remove("towers")
         return
+    met = among(model, towers.learned_ids(past, len(pooled.items))).items
+    learned = cold.learn(met, pooled.joined(), config.cold)
     with workspace.create("towers", recipe) as draft:
         towers.save(model, draft)
+        if learned is not None:
+            cold.save(learned, pooled, draft, "towers")
     forget(workspace, "towers")
 
 

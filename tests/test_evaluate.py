@@ -21,6 +21,7 @@ from avrec.vocab import Vocabulary
 
 ITEMS = Vocabulary.of(list("abcdef"))
 CONFIG = EvaluateConfig(k=(1, 2), bootstrap_samples=50)
+PARTS = ("warm_users", "new_users", "warm_items", "cold_items")
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
@@ -131,7 +132,7 @@ def test_each_split_counts_its_own_users():
     assert metrics.schema == METRICS
     recall_at = {
         (split, k): value(metrics, split=split, metric="recall", k=k)
-        for split in ("test", "test/warm_users", "test/new_users", "test/cold_items")
+        for split in ("test", *(f"test/{part}" for part in PARTS))
         for k in (1, 2)
     }
     assert recall_at == {
@@ -141,11 +142,19 @@ def test_each_split_counts_its_own_users():
         ("test/warm_users", 2): 1,
         ("test/new_users", 1): 0,
         ("test/new_users", 2): 1,
+        ("test/warm_items", 1): 0,
+        ("test/warm_items", 2): 1,
         ("test/cold_items", 1): 1 / 2,
         ("test/cold_items", 2): 1,
     }
     assert value(metrics, split="test", metric="mrr", k=2) == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
     assert value(metrics, split="test", metric="coverage", k=1) == 3 / 6
+
+
+def test_without_cold_items_there_is_no_word_of_warm_ones():
+    [known, _] = cases(split_of("ua ub va", "", "vb"), ITEMS)
+    metrics = evaluate({"mine": rows_of("bc")}, known, CONFIG, seed=0)
+    assert set(metrics["split"].to_pylist()) == {"test"}
 
 
 def test_gain_is_the_difference_to_popularity_user_by_user():

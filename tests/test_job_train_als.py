@@ -22,8 +22,8 @@ CONFIG = RunConfig(
 )
 
 
-def write(workspace, liked):
-    """Catalogue and interactions of a matrix, items in columns."""
+def write(workspace, liked, at=None):
+    """Catalogue and interactions of a matrix, items in columns; `at` is when, in microseconds."""
     ids = [f"i{n:02}" for n in range(liked.shape[1])]
     items = pa.table({"item_id": ids, "title": ids})
     columns = {name: items[name] for name in items.column_names}
@@ -35,7 +35,7 @@ def write(workspace, liked):
         "user_id": [f"u{n:02}" for n in user],
         "item_id": [ids[n] for n in item],
         "weight": np.ones(len(user), np.float32),
-        "at": pa.array(np.arange(len(user)), pa.timestamp("us", tz="UTC")),
+        "at": pa.array(np.arange(len(user)) if at is None else at, pa.timestamp("us", tz="UTC")),
     }
     workspace.write_table("interactions", pa.table(rows), INTERACTIONS, recipe)
 

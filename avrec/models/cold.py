@@ -18,9 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avrec.arrays import Values, Vectors
+from avrec.arrays import Array, Values, Vectors
+from avrec.embed.pool import Content
+from avrec.errors import ArtifactError
 from avrec.factors import Factors
 from avrec.models.landmarks import Landmarks, known, landmarks
+from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
 
 
@@ -101,12 +104,16 @@ def fill_cold(factors: Factors, content: Vectors, config: ColdConfig) -> Factors
         content: one vector a catalogue row, shape (num_items, any); a zero row is missing.
         config: penalty, length and likeness.
     """
-    learned = learn(factors, content, config)
+    return filled(factors, content, learn(factors, content, config))
+
+
+def filled(factors: Factors, content: Vectors, learned: ContentMap | None) -> Factors:
+    """Give each unknown item that has content what the map foretells; without a map, nothing."""
     cold = ~factors.known() & known(content)
-    filled = factors.vectors.copy()
+    vectors = factors.vectors.copy()
     if learned is not None and cold.any():
-        filled[cold] = learned.vectors(content[cold])
-    return Factors(factors.vocabulary, filled)
+        vectors[cold] = learned.vectors(content[cold])
+    return Factors(factors.vocabulary, vectors)
 
 
 def extend(factors: Factors, items: Vocabulary, content: Vectors, learned: ContentMap) -> Factors:
@@ -122,6 +129,63 @@ def extend(factors: Factors, items: Vocabulary, content: Vectors, learned: Conte
     vectors = learned.vectors(content)
     vectors[row >= 0] = factors.vectors[row[row >= 0]]
     return Factors(items, vectors)
+
+
+def save(learned: ContentMap, content: Content, draft: Draft, name: str) -> None:
+    """Write `NAME.cold.safetensors` and `NAME.cold.json`, beside the model of that name.
+
+    Args:
+        learned: a map into the space of that model.
+        content: what it was learned from; which modalities it has is noted.
+        draft: where the model is written too.
+        name: the model's.
+    """
+    likeness = learned.likeness
+    facts = {
+        "modalities": _widths(content),
+        "sharpness": None if likeness is None else likeness.sharpness,
+    }
+    draft.add_tensors(f"{name}.cold.safetensors", _tensors(learned))
+    draft.add_json(f"{name}.cold.json", facts)
+
+
+def load(artifact: Artifact, name: str, content: Content) -> ContentMap | None:
+    """Read what `save` wrote beside the model `name`; None where there was nothing to learn from.
+
+    Args:
+        artifact: holds the model; a bundle does.
+        name: the model's.
+        content: of the items whose vectors will be asked for.
+
+    Raises:
+        ArtifactError: the map reads other modalities than `content` has.
+    """
+    if f"{name}.cold.json" not in artifact.names(f"{name}.cold."):
+        return None
+    facts = artifact.json(f"{name}.cold.json")
+    if facts["modalities"] != _widths(content):
+        raise ArtifactError(
+            f"vectors of new items by {name} need the modalities {facts['modalities']}, "
+            f"but there are {_widths(content)}; run train_{name} again"
+        )
+    tensors = artifact.tensors(f"{name}.cold.safetensors")
+    likeness = None
+    if facts["sharpness"] is not None:
+        likeness = Landmarks(tensors["points"], tensors["lower"], facts["sharpness"])
+    return ContentMap(likeness, tensors["x_mean"], tensors["y_mean"], tensors["weights"])
+
+
+def _tensors(learned: ContentMap) -> dict[str, Array]:
+    found: dict[str, Array] = {
+        name: getattr(learned, name) for name in ("x_mean", "y_mean", "weights")
+    }
+    if learned.likeness is not None:
+        found |= {name: getattr(learned.likeness, name) for name in ("points", "lower")}
+    return found
+
+
+def _widths(content: Content) -> dict[str, int]:
+    return {name: rows.shape[1] for name, rows in sorted(content.modalities.items())}
 
 
 def _features(content: Vectors, likeness: Landmarks | None) -> Vectors:

@@ -6,12 +6,14 @@ from scipy.sparse import csr_array
 
 from avrec.arrays import unit
 from avrec.embed.pool import Content
+from avrec.errors import ArtifactError
 from avrec.factors import Factors
 from avrec.index import top_k
-from avrec.models import towers
+from avrec.models import cold, towers
 from avrec.models.als import ALSConfig, Side, fit, solve_rows
 from avrec.models.cold import ColdConfig, _ridge, extend, fill_cold, learn
 from avrec.models.towers_net import TowersConfig
+from avrec.store import Recipe, Workspace
 from avrec.vocab import Vocabulary
 from tests.models.worlds import cut, tastes
 
@@ -113,6 +115,26 @@ def test_an_item_made_a_moment_ago_is_offered_to_those_of_its_kind(content, lear
 def test_a_row_of_which_nothing_is_known_stays_unknown(content, learned):
     found = learn(learned[2], content, ColdConfig()).vectors(np.zeros((2, 3), np.float32))
     assert not found.any()
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 3.0])
+def test_a_map_comes_back_from_file(content, learned, sharpness, tmp_path):
+    workspace, told = Workspace(str(tmp_path)), Content(VOCABULARY, {"a": content[:, :2]})
+    found = learn(learned[2], told.joined(), ColdConfig(sharpness=sharpness))
+    with workspace.create("als", Recipe({}, {})) as draft:
+        cold.save(found, told, draft, "als")
+    again = cold.load(workspace.open("als"), "als", told)
+    np.testing.assert_array_equal(again.vectors(told.joined()), found.vectors(told.joined()))
+    other = Content(VOCABULARY, {"b": content[:, :2]})
+    with pytest.raises(ArtifactError, match="vectors of new items by als need the modalities"):
+        cold.load(workspace.open("als"), "als", other)
+
+
+def test_a_model_without_a_map_has_none(content, tmp_path):
+    workspace = Workspace(str(tmp_path))
+    with workspace.create("als", Recipe({}, {})) as draft:
+        draft.add_json("als.json", {})
+    assert cold.load(workspace.open("als"), "als", Content(VOCABULARY, {"a": content})) is None
 
 
 def test_towers_take_what_content_foretells():
