@@ -45,6 +45,12 @@ def prune(workspace: Workspace, keep: int, now: datetime) -> list[str]:
     return [f"{name}/{one}" for name, one in gone]
 
 
+def finished(workspace: Workspace, name: str) -> list[Artifact]:
+    """Open every finished version of an artifact, oldest first."""
+    found = [_finished(workspace, name, one) for one in _folders(workspace, name)]
+    return [one for one in found if one is not None]
+
+
 def _artifacts(workspace: Workspace) -> list[str]:
     names = _directories(workspace.root)
     return [name for name in names if (workspace.root / name / CURRENT).exists()]

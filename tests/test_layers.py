@@ -30,7 +30,7 @@ LAYERS = [
     {"models", "alike"},
     {"recommend", "evaluate", "baselines", "duplicates"},
     {"bundle", "sample", "tuning", "tuning_plot"},
-    {"lineup", "report"},
+    {"lineup", "report", "checks"},
     {"config"},
     {"distributed", "serving"},
 ]

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import secrets
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
@@ -21,6 +22,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
+from avrec.serving import models_api
 from avrec.serving.auth import Grant, Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
@@ -38,6 +40,8 @@ from avrec.serving.messages import (
     Similar,
 )
 from avrec.serving.meters import Meters
+from avrec.serving.models import Models
+from avrec.serving.models_api import TheModels
 from avrec.serving.rates import Rates
 from avrec.serving.service import GREEDY, Service, Stopwatch, Wish
 from avrec.serving.state import StateError
@@ -47,25 +51,27 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1_000_000
-KINDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+KINDS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 409: "conflict"}
+KINDS |= {413: "too_large", 422: "invalid"}
 FAULTS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Fault} for status in (400, 401, 403, 404, 413, 422, 429, 503)
+    status: {"model": Fault} for status in (400, 401, 403, 404, 409, 413, 422, 429, 503)
 }
 
 v1 = APIRouter(prefix="/v1", responses=FAULTS, dependencies=[Depends(HTTPBearer(auto_error=False))])
+v1.include_router(models_api.routes)
 plain = APIRouter()
 
 
 def create_api(
-    service: Service,
+    models: Models,
     keys: Keys,
     rates: Rates | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
 ) -> FastAPI:
     """Make the application."""
-    meters = Meters()
+    meters = models.meters
     api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
-    api.state.service, api.state.meters, api.state.keys = service, meters, keys
+    api.state.models, api.state.meters, api.state.keys = models, meters, keys
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )
@@ -79,7 +85,7 @@ def create_api(
 
 
 def _service(request: Request) -> Service:
-    return request.app.state.service
+    return request.app.state.models.active
 
 
 def _meters(request: Request) -> Meters:
@@ -97,11 +103,11 @@ TheMeters = Annotated[Meters, Depends(_meters)]
 
 @v1.post("/recommendations")
 async def recommendations(
-    ask: Ask, grant: TheGrant, service: TheService, meters: TheMeters
+    ask: Ask, grant: TheGrant, models: TheModels, meters: TheMeters
 ) -> Answer:
     """List the best items for a user, a session, or nobody in particular."""
     user_id = None if ask.user_id is None else grant.own(ask.user_id)
-    return await asyncio.to_thread(_recommend, ask, user_id, service, meters)
+    return await asyncio.to_thread(_recommend, ask, user_id, models, meters)
 
 
 @v1.get("/items/{item_id:path}/similar")
@@ -153,10 +159,13 @@ async def healthz() -> Health:
 
 
 @plain.get("/readyz", responses={503: {"model": Fault}})
-async def readyz(service: TheService) -> Health:
-    """Say that the bundle is loaded and the state can be read."""
-    await asyncio.to_thread(service.state.check)
-    return Health(model=service.bundle.version)
+async def readyz(models: TheModels) -> Health:
+    """Say that a bundle answers, that changes are followed, and that the state can be read."""
+    models.check()
+    await asyncio.to_thread(models.active.state.check)
+    return Health(
+        model=models.routing.active, loading=models.stock.loading, refused=models.stock.refused
+    )
 
 
 @plain.get("/metrics", dependencies=v1.dependencies)
@@ -165,7 +174,7 @@ async def metrics(meters: TheMeters) -> Response:
     return Response(meters.text(), headers={"content-type": meters.content_type})
 
 
-def _recommend(ask: Ask, user_id: str | None, service: Service, meters: Meters) -> Answer:
+def _recommend(ask: Ask, user_id: str | None, models: Models, meters: Meters) -> Answer:
     watch, at = Stopwatch(), datetime.now(UTC)
     wish = Wish(
         request_id=secrets.token_hex(12),
@@ -175,7 +184,7 @@ def _recommend(ask: Ask, user_id: str | None, service: Service, meters: Meters) 
         session=ask.context.session,
         exclude=ask.exclude,
     )
-    ranked = service.recommend(wish, watch)
+    service, ranked = models.answer(user_id, partial(_list, wish), watch)
     try:
         service.log(wish, ranked, watch)
     except StateError as error:  # a person is better served unlogged than not at all
@@ -191,6 +200,10 @@ def _recommend(ask: Ask, user_id: str | None, service: Service, meters: Meters) 
         unknown=service.unknown([*ask.context.session, *ask.exclude]),
         milliseconds=watch.milliseconds,
     )
+
+
+def _list(wish: Wish, service: Service, watch: Stopwatch) -> "Ranked":
+    return service.recommend(wish, watch)
 
 
 def _shown(service: Service, ranked: "Ranked") -> list[Shown]:

@@ -6,7 +6,6 @@ A second deployment for ranking would cost each request a hop of about a millise
 nothing: the models are small and share the catalogue. Scale by replicas.
 """
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,18 +17,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
 
-from avrec import bundle, log
+from avrec import log
 from avrec.bundle import Bundle
 from avrec.feedback import finished, to_interactions
 from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
+from avrec.serving.judge import Tolerance
+from avrec.serving.models import Models
 from avrec.serving.rates import Rates
 from avrec.serving.service import Service, Taken
-from avrec.serving.states import on_redis, open_state
+from avrec.serving.shelf import WorkspaceShelf
+from avrec.serving.states import on_redis, open_board, open_state
 from avrec.store import Workspace
 
 HEAD_NODE = "node:__internal_head__"
-logger = logging.getLogger(__name__)
 
 
 class ServeArgs(BaseModel):
@@ -38,7 +39,9 @@ class ServeArgs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     workspace: str = Field(description="Root of the artifacts: a path or a pyarrow.fs URI.")
-    version: str | None = Field(default=None, description="Of the bundle; absent: the current one.")
+    version: str | None = Field(
+        default=None, description="Of the first bundle; absent: the one made last."
+    )
     state: str = Field(
         description="Live events: an SQLite file on the head node's disk, or a redis:// URL."
     )
@@ -49,6 +52,18 @@ class ServeArgs(BaseModel):
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
     requests_per_second: float | None = Field(
         default=None, gt=0, description="Of a key, over all replicas; absent: any number."
+    )
+    trial_requests: int = Field(
+        default=200, ge=1, description="Of a new bundle and of the one before, that are compared."
+    )
+    trial_errors: float = Field(
+        default=0.02, ge=0, description="Share of them by which the new one may fail more often."
+    )
+    trial_slowdown: float = Field(
+        default=2.0,
+        ge=1,
+        description="Times the milliseconds of the one before (95th percentile) that it may take; "
+        "beyond either limit it is taken back.",
     )
     num_replicas: int = Field(default=1, ge=1, description="With SQLite all on the head node.")
     num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
@@ -61,7 +76,9 @@ def app(args: ServeArgs) -> Application:
     def make() -> FastAPI:
         log.set_up()
         rates = Rates(args.requests_per_second, args.num_replicas)
-        return create_api(open_service(args), Keys(Path(args.keys)), rates, args.max_body_bytes)
+        models = open_models(args)
+        models.start()
+        return create_api(models, Keys(Path(args.keys)), rates, args.max_body_bytes)
 
     return deploy(make, args)
 
@@ -83,22 +100,28 @@ def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:
     return deployment.bind()
 
 
-def open_service(args: ServeArgs) -> Service:
-    """Load a bundle and open the state.
+def open_models(args: ServeArgs) -> Models:
+    """Open the state, and load the bundles that are to answer.
 
     Raises:
-        ArtifactError: the bundle is absent, half-written or altered.
+        ArtifactError: no bundle can be served.
         StateError: the state cannot be opened.
     """
-    loaded = bundle.load(Workspace(args.workspace).open("bundle", args.version))
-    logger.info("serving %s", log.pairs(bundle=loaded.version, items=len(loaded.vocabulary)))
+    secret = args.redis_password
     state = open_state(
-        args.state,
-        password_file=args.redis_password,
-        max_events=args.max_events,
-        keep_days=args.keep_days,
+        args.state, password_file=secret, max_events=args.max_events, keep_days=args.keep_days
     )
-    return Service(loaded, state, interpreter(loaded))
+    return Models(
+        open_board(args.state, password_file=secret),
+        WorkspaceShelf(Workspace(args.workspace)),
+        lambda loaded: Service(loaded, state, interpreter(loaded)),
+        args.version,
+        Tolerance(
+            window=args.trial_requests,
+            max_errors=args.trial_errors,
+            max_slowdown=args.trial_slowdown,
+        ),
+    )
 
 
 def interpreter(loaded: Bundle) -> Callable[[pa.Table], Taken]:

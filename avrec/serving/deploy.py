@@ -11,6 +11,11 @@ import yaml
 
 from avrec.errors import AvrecError
 from avrec.serving.auth import DEFAULT, SCOPES, create_key, write_private
+from avrec.serving.board import Board
+from avrec.serving.routing import Routing, activated, read, write
+from avrec.serving.shelf import Shelf, WorkspaceShelf
+from avrec.serving.states import open_board
+from avrec.store import Workspace
 
 POLL_SECONDS = 0.25
 
@@ -34,20 +39,35 @@ class Deployment:
     dashboard: str
     """URL of Ray's dashboard."""
 
+    @property
+    def state(self) -> Path:
+        """SQLite file of the state; a workspace of another name has another one."""
+        return self.home / f"{Path(self.workspace).name}.sqlite"
+
 
 def deploy(deployment: Deployment, template: Path, timeout_seconds: float = 180) -> None:
-    """Hand a configuration made from `template` to `serve deploy`, and wait for `/readyz`.
+    """Activate the bundle, hand a configuration to `serve deploy`, and wait for `/readyz`.
+
+    A service that runs with this configuration already goes on and follows.
 
     The first time, keys are made and kept in `home/api-key` and, for what needs the scope `admin`,
     `home/admin-key`, readable by their owner alone.
 
+    Args:
+        deployment: what is served, and where.
+        template: configuration of Serve, with places to fill in.
+        timeout_seconds: for the service to answer with this bundle.
+
     Raises:
         DeployError: the cluster refused it, or it did not answer in time.
+        ArtifactError: the bundle may not take traffic.
     """
     home = deployment.home
     for name, scopes in (("api-key", DEFAULT), ("admin-key", SCOPES)):
         if not (home / name).exists():
             write_private(home / name, create_key(home / "keys.json", scopes).encode())
+    shelf = WorkspaceShelf(Workspace(deployment.workspace))
+    activate(shelf, open_board(str(deployment.state)), deployment.version)
     write_private(home / "serve.yaml", configuration(deployment, template).encode())
     command = [sys.executable, "-m", "ray.serve.scripts", "deploy", str(home / "serve.yaml")]
     done = subprocess.run(  # noqa: S603
@@ -63,14 +83,29 @@ def deploy(deployment: Deployment, template: Path, timeout_seconds: float = 180)
         time.sleep(POLL_SECONDS)
 
 
+def activate(shelf: Shelf, board: Board, version: str) -> None:
+    """Check a bundle, then write on the board that it is active; running services follow.
+
+    Raises:
+        ArtifactError: it may not take traffic.
+        RoutingError: somebody else was faster.
+        StateError: the board cannot be used.
+    """
+    shelf.load(version)
+    routing, number = read(board)
+    if routing is None:
+        write(board, Routing(active=version, why="first"), 0)
+    elif routing.active != version:
+        write(board, activated(routing, version), number)
+
+
 def configuration(deployment: Deployment, template: Path) -> str:
     """Fill the places of `cluster/serve.yaml` in."""
     config = yaml.safe_load(template.read_text())
     config["http_options"]["port"] = deployment.port
     config["applications"][0]["args"] |= {
         "workspace": deployment.workspace,
-        "version": deployment.version,
-        "state": str(deployment.home / f"{Path(deployment.workspace).name}.sqlite"),
+        "state": str(deployment.state),
         "keys": str(deployment.home / "keys.json"),
     }
     return str(yaml.safe_dump(config))

@@ -148,6 +148,43 @@ class Receipt(BaseModel):
     events: list[Verdict]
 
 
+class Activation(Message):
+    """How a version is to answer."""
+
+    share: float = Field(default=1.0, ge=0, le=1, description="Of the people; 1: it is active.")
+    shadow: bool = Field(
+        default=False, description="Make the lists of the others too, only to be compared."
+    )
+
+
+class Lines(BaseModel):
+    """Which versions answer."""
+
+    active: str
+    previous: str | None = Field(description="Active before; what a rollback goes back to.")
+    candidate: str | None = Field(description="Tried beside the active one.")
+    share: float = Field(description="Of the people, who get the candidate's lists.")
+    shadow: bool = Field(description="Whether the candidate makes all other lists too.")
+    at: str = Field(description="Since when.")
+    why: str = Field(description="How it came to this.")
+
+
+class KeptModel(BaseModel):
+    """A version that may be activated."""
+
+    version: str
+    made_at: str
+    metrics: dict[str, float] = Field(description="As `model/split/metric@k`, when it was made.")
+
+
+class KeptModels(Lines):
+    """Which versions answer, by the replica that was asked, and which are kept."""
+
+    loading: list[str] = Field(description="Being loaded beside those that answer.")
+    refused: dict[str, str] = Field(description="Wanted, but may not take traffic, and why.")
+    models: list[KeptModel] = Field(description="Oldest first.")
+
+
 class Forgotten(BaseModel):
     """What became of a user's data."""
 
@@ -172,4 +209,6 @@ class Health(BaseModel):
     """Whether the service works."""
 
     status: Literal["ok"] = "ok"
-    model: str | None = None
+    model: str | None = Field(default=None, description="Version that is active here.")
+    loading: list[str] = Field(default=[], description="Versions being loaded beside it.")
+    refused: dict[str, str] = Field(default={}, description="Versions that may not serve, and why.")

@@ -1,8 +1,11 @@
 """What the service counts, as Prometheus reads it. One set a replica."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from avrec.serving.routing import Routing
+
+SHARES = tuple(n / 10 for n in range(11))
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -34,6 +37,43 @@ class Meters:
             buckets=SECONDS,
             registry=self._registry,
         )
+
+        self._count_models()
+
+    def _count_models(self) -> None:
+        here = self._registry
+        self._lists = Histogram(
+            "avrec_list_seconds", "Time of a list.", ["model"], buckets=SECONDS, registry=here
+        )
+        self._failed = Counter("avrec_failed_lists", "Not made.", ["model"], registry=here)
+        self._roles = Gauge("avrec_model", "Which answer.", ["model", "role"], registry=here)
+        self.refused = Counter("avrec_refused_models", "Bad bundles.", registry=here)
+        self.taken_back = Counter("avrec_models_taken_back", "By themselves.", registry=here)
+        self.shadows = Counter(
+            "avrec_shadow_lists", "By what became of them.", ["status"], registry=here
+        )
+        self.shadow_seconds = Histogram(
+            "avrec_shadow_seconds", "Time of a shadow's list.", buckets=SECONDS, registry=here
+        )
+        self.overlap = Histogram(
+            "avrec_shadow_overlap",
+            "Share of a list that its shadow has too.",
+            buckets=SHARES,
+            registry=here,
+        )
+
+    def show_models(self, routing: Routing) -> None:
+        """Say which versions answer."""
+        self._roles.clear()
+        self._roles.labels(routing.active, "active").set(1)
+        if routing.candidate is not None:
+            self._roles.labels(routing.candidate, "candidate").set(1)
+
+    def count_list(self, version: str, seconds: float, *, failed: bool) -> None:
+        """Count a list by the version that was asked for it."""
+        self._lists.labels(version).observe(seconds)
+        if failed:
+            self._failed.labels(version).inc()
 
     def observe(self, milliseconds: dict[str, float]) -> None:
         """Count the stages of one request."""

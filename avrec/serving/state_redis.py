@@ -33,6 +33,7 @@ SCRIPTS = ("append", "served", "forget", "seal", "drained")
 REQUIRED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
 SEQ_DIGITS = 16
 RETRIES = 2
+TIMEOUT_SECONDS = 5.0
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -56,22 +57,14 @@ class RedisState:
         password: str | None = None,
         max_events: int = 200,
         keep_days: int = 90,
-        timeout_seconds: float = 5.0,
+        timeout_seconds: float = TIMEOUT_SECONDS,
         prefix: str = "{avrec}",
     ) -> None:
         if max_events < 1:
             raise ValueError(f"max_events must be at least 1, got {max_events}")
         self._max_events, self._keep_seconds, self._prefix = max_events, keep_days * 86_400, prefix
-        secret = {} if password is None else {"password": password}
-        self._redis = redis.Redis.from_url(
-            url,
-            decode_responses=True,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
-            **secret,
-        )
-        self._scripts = {name: self._redis.register_script(_source(name)) for name in SCRIPTS}
+        self._redis = connect(url, password, timeout_seconds)
+        self._scripts = {name: self._redis.register_script(source(name)) for name in SCRIPTS}
         self._require_durable()
 
     def append(self, events: pa.Table) -> list[bool]:
@@ -84,7 +77,7 @@ class RedisState:
 
     def live(self, user_id: str) -> Live:
         """See `UserState`."""
-        with _told():
+        with told():
             pipe = self._redis.pipeline()
             pipe.zrange(self._key("hot", user_id), 0, -1)
             pipe.hget(self._key("forgotten"), user_id)
@@ -99,7 +92,7 @@ class RedisState:
 
     def forgotten(self) -> pa.Table:
         """See `UserState`."""
-        with _told():
+        with told():
             found = cast("dict[str, str]", self._redis.hgetall(self._key("forgotten")))
         return from_rows([(user, int(at)) for user, at in sorted(found.items())], FORGOTTEN)
 
@@ -124,18 +117,18 @@ class RedisState:
 
     def check(self) -> None:
         """See `UserState`."""
-        with _told():
+        with told():
             self._redis.ping()
 
     def _require_durable(self) -> None:
-        with _told():
+        with told():
             found = cast("dict[str, str]", self._redis.config_get(*REQUIRED))
         wrong = [f"{key} {value}" for key, value in REQUIRED.items() if found.get(key) != value]
         if wrong:
             raise StateError(f"Redis could lose accepted events; set {', '.join(wrong)}")
 
     def _run(self, script: str, *values: Any) -> Any:
-        with _told():
+        with told():
             return self._scripts[script](keys=[self._prefix], args=values)
 
     def _key(self, *parts: str) -> str:
@@ -145,8 +138,23 @@ class RedisState:
 AT = EVENTS.get_field_index("at")
 
 
+def connect(
+    url: str, password: str | None, timeout_seconds: float = TIMEOUT_SECONDS
+) -> redis.Redis:
+    """Open a client that gives texts and tries again a little."""
+    secret = {} if password is None else {"password": password}
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), RETRIES),
+        **secret,
+    )
+
+
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Turn what goes wrong into a StateError."""
     try:
         yield
@@ -154,7 +162,8 @@ def _told() -> Iterator[None]:
         raise StateError(f"Redis cannot be used: {type(error).__name__}: {error}") from error
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """Text of a script."""
     return files(__package__).joinpath("lua", f"{name}.lua").read_text()
 
 

@@ -7,19 +7,16 @@ anybody was promised.
 """
 
 import sqlite3
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 
 from avrec.schema import EVENTS, FORGOTTEN, RECOMMENDATIONS
+from avrec.serving.sqlite import Database
 from avrec.serving.state import Live, Sealed, StateError, from_rows, to_rows
 
 VERSION = 2
-BUSY_SECONDS = 10.0
 NEVER = -(2**63)
 DAY = 86_400_000_000
 DRAINED = "UPDATE batches SET drained_at = ? WHERE number = ? AND drained_at IS NULL"
@@ -70,10 +67,9 @@ class SQLiteState:
     def __init__(self, path: Path, max_events: int = 200, keep_days: int = 90) -> None:
         if max_events < 1:
             raise ValueError(f"max_events must be at least 1, got {max_events}")
-        self._path, self._max_events, self._keep_days = path, max_events, keep_days
-        self._thread = threading.local()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(0o600)  # what people watch is nobody else's to read
+        self._max_events, self._keep_days = max_events, keep_days
+        database = Database(path)
+        self._connection, self._change = database.connection, database.change
         with self._change("FULL") as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in range(VERSION + 1):
@@ -146,21 +142,6 @@ class SQLiteState:
         with self._connection() as connection:
             connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
 
-    @contextmanager
-    def _change(self, synchronous: str) -> Iterator[sqlite3.Connection]:
-        with self._connection() as connection, _transaction(connection, synchronous):
-            yield connection
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """Lend this thread's connection, and turn what goes wrong into a StateError."""
-        try:
-            if not hasattr(self._thread, "connection"):
-                self._thread.connection = _connect(self._path)
-            yield self._thread.connection
-        except sqlite3.Error as error:
-            raise StateError(f"{self._path} cannot be used: {error}") from error
-
 
 def _batch(connection: sqlite3.Connection, table: str, schema: pa.Schema, number: int) -> pa.Table:
     query = f"SELECT {_names(schema)} FROM {table} WHERE batch = ? ORDER BY seq"  # noqa: S608
@@ -182,25 +163,6 @@ def _begin(connection: sqlite3.Connection, max_rows: int) -> int | None:
         return None
     connection.execute("INSERT INTO batches VALUES (?, NULL)", (number,))
     return int(number)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    return connection
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection, synchronous: str) -> Iterator[None]:
-    connection.execute(f"PRAGMA synchronous = {synchronous}")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:  # a full disk has ended it already
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def _names(schema: pa.Schema) -> str:

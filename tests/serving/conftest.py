@@ -3,13 +3,17 @@ from fastapi.testclient import TestClient
 
 from avrec.serving.api import create_api
 from avrec.serving.auth import SCOPES, Keys, create_key
-from avrec.serving.state_sqlite import SQLiteState
 from tests.serving import world
 
 
 @pytest.fixture
-def service(tmp_path):
-    return world.service(SQLiteState(tmp_path / "live.sqlite"))
+def models(tmp_path):
+    return world.models(tmp_path / "live.sqlite")
+
+
+@pytest.fixture
+def service(models):
+    return models.active
 
 
 @pytest.fixture
@@ -18,8 +22,8 @@ def key(tmp_path):
 
 
 @pytest.fixture
-def api(service, key, tmp_path):
-    return create_api(service, Keys(tmp_path / "keys.json"), max_body_bytes=100_000)
+def api(models, key, tmp_path):
+    return create_api(models, Keys(tmp_path / "keys.json"), max_body_bytes=100_000)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from avrec.schema import EVENTS
+from avrec.serving.board_redis import RedisBoard
 from avrec.serving.state import UserState
 from avrec.serving.state_redis import RedisState
 from avrec.serving.state_sqlite import SQLiteState
@@ -65,6 +66,11 @@ def sqlite_state(folder: Path, **options: int) -> SQLiteState:
 def redis_state(server: RedisServer, **options: int) -> RedisState:
     """Open a state that nobody else uses."""
     return RedisState(server.url, prefix=f"{{{secrets.token_hex(6)}}}", **options)
+
+
+def redis_board(server: RedisServer) -> RedisBoard:
+    """Open a board that nobody else uses."""
+    return RedisBoard(server.url, prefix=f"{{{secrets.token_hex(6)}}}")
 
 
 def take(state: UserState) -> pa.Table:

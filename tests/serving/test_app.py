@@ -1,24 +1,21 @@
 import json
 import socket
-from datetime import UTC, datetime
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
-import pyarrow as pa
 import pytest
 
-from avrec import bundle
 from avrec.errors import ArtifactError
-from avrec.feedback import FeedbackConfig
-from avrec.recommend import RecommendConfig
-from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA
-from avrec.serving.app import ServeArgs, app, open_service
-from avrec.serving.auth import create_key
+from avrec.serving.app import ServeArgs, app, open_models
+from avrec.serving.auth import SCOPES, create_key
 from avrec.store import Workspace
+from tests.bundles import write_bundle
 
-AT = datetime(2024, 1, 1, tzinfo=UTC)
 LOVED, LIKED, ODD = "loved", "liked", "a/b ?#%2F 🎧"
+ITEMS = [{"item_id": i, "title": i.title()} for i in (LOVED, LIKED, ODD)]
+PAIRS = [(u, LOVED) for u in "abcd"] + [(u, LIKED) for u in "ab"] + [("a", ODD)]
 
 
 @pytest.fixture(scope="module")
@@ -26,30 +23,20 @@ def args(tmp_path_factory):
     """A real bundle of three items that knows their popularity only."""
     root = tmp_path_factory.mktemp("served")
     workspace = Workspace(str(root / "workspace"))
-    items = [{"item_id": i, "title": i.title()} for i in (LOVED, LIKED, ODD)]
-    pairs = [(u, LOVED) for u in "abcd"] + [(u, LIKED) for u in "ab"] + [("a", ODD)]
-    liked = [{"user_id": u, "item_id": i, "weight": 1.0, "at": AT} for u, i in pairs]
-    contents = bundle.Contents(
-        items=pa.Table.from_pylist(items, schema=ITEMS),
-        interactions=pa.Table.from_pylist(liked, schema=INTERACTIONS),
-        seen=bundle.SEEN.empty_table(),
-        media=MEDIA.empty_table(),
-        duplicates=DUPLICATES.empty_table(),
-        models={},
-        recommend=RecommendConfig(),
-        feedback=FeedbackConfig(),
-    )
-    with workspace.create("bundle", workspace.recipe({})) as draft:
-        bundle.write(draft, contents)
+    write_bundle(workspace, ITEMS, PAIRS)
     return ServeArgs(
-        workspace=workspace.uri, state=str(root / "live.sqlite"), keys=str(root / "keys.json")
+        workspace=workspace.uri,
+        state=str(root / "live.sqlite"),
+        keys=str(root / "keys.json"),
+        num_replicas=2,
+        num_cpus=0.1,
     )
 
 
 def test_a_bundle_that_is_not_there_is_said(args, tmp_path):
     empty = args.model_copy(update={"workspace": str(tmp_path)})
     with pytest.raises(ArtifactError, match="bundle"):
-        open_service(empty)
+        open_models(empty)
 
 
 @pytest.fixture
@@ -59,7 +46,7 @@ def client(local_ray, args):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    key = create_key(Path(args.keys))
+    key = create_key(Path(args.keys), SCOPES)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(app(args), name="avrec")
     headers = {"Authorization": f"Bearer {key}"}
@@ -93,4 +80,33 @@ def test_the_service_on_serve(client):
     assert wrong.status_code == 401
     large = client.post("/v1/recommendations", content=json.dumps({"user_id": "x" * 2_000_000}))
     assert large.status_code == 413
-    assert 'avrec_events_total{status="accepted"} 2.0' in client.get("/metrics").text
+
+
+def test_a_swap_under_load_loses_no_request(client, args, wait_until):
+    first = client.get("/v1/models").json()["active"]
+    second = write_bundle(Workspace(args.workspace), ITEMS, PAIRS)
+    answers, ended = [], threading.Event()
+
+    def load():
+        with httpx.Client(base_url=client.base_url, headers=client.headers, timeout=30) as mine:
+            while not ended.is_set():
+                answer = mine.post("/v1/recommendations", json={"user_id": "new", "k": 3})
+                answers.append((answer.status_code, answer.json().get("model")))
+
+    def latest(model):
+        return len(answers) >= 40 and {found for _, found in answers[-40:]} == {model}
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(lambda: latest(first))
+        assert client.post(f"/v1/models/{second}/activate").json()["previous"] == first
+        wait_until(lambda: latest(second))
+        assert client.post("/v1/models/rollback").json()["active"] == first
+        wait_until(lambda: latest(first))
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert {status for status, _ in answers} == {200}

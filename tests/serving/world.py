@@ -3,16 +3,22 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 
+from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.serving.app import interpreter
+from avrec.serving.board_sqlite import SQLiteBoard
+from avrec.serving.models import Models
 from avrec.serving.service import Service
+from avrec.serving.shelf import Kept
+from avrec.serving.state_sqlite import SQLiteState
 from avrec.vocab import Vocabulary
 
 ODD = ["rz /odd/../id 🎧", "rz?#+&;'\"%"]
@@ -59,7 +65,7 @@ class FakeBundle:
     feedback: FeedbackConfig
 
 
-def bundle() -> FakeBundle:
+def bundle(version: str = "v1") -> FakeBundle:
     items = pa.table({"item_id": IDS, "title": [f"Title of {i}" for i in IDS]})
     past = [(BLUE_FAN, "b0"), (BLUE_FAN, "b1"), (RED_FAN, "r0")]
     rows = [{"user_id": u, "item_id": i, "weight": 1.0, "at": START} for u, i in past]
@@ -68,9 +74,34 @@ def bundle() -> FakeBundle:
     seen = Histories.of([np.empty(0, np.int32), vocabulary.idx(["r1"])])
     seconds = np.full(len(IDS), 100.0)
     items = pa.Table.from_pylist(items.to_pylist(), schema=ITEMS)
-    return FakeBundle("v1", items, vocabulary, TwoKinds(), users, seen, seconds, FeedbackConfig())
+    return FakeBundle(
+        version, items, vocabulary, TwoKinds(), users, seen, seconds, FeedbackConfig()
+    )
 
 
-def service(state) -> Service:
-    loaded = bundle()
-    return Service(loaded, state, interpreter(loaded))
+class FakeShelf:
+    """Holds what it is given; versions that it lacks, or that are errors, are refused."""
+
+    def __init__(self, *versions: str) -> None:
+        self.bundles: dict[str, FakeBundle | str] = {one: bundle(one) for one in versions}
+
+    def load(self, version: str | None) -> FakeBundle:
+        found = self.bundles.get(
+            version or max(self.bundles, default=""), "there is no such bundle"
+        )
+        if isinstance(found, str):
+            raise ArtifactError(found)
+        return found
+
+    def kept(self) -> list[Kept]:
+        return [Kept(one, "2024-01-01T00:00:00+00:00", {}) for one in sorted(self.bundles)]
+
+
+def models(path: Path, shelf: FakeShelf | None = None, **options) -> Models:
+    """One replica on the state at a path."""
+    state = SQLiteState(path)
+
+    def serve(loaded: FakeBundle) -> Service:
+        return Service(loaded, state, interpreter(loaded))
+
+    return Models(SQLiteBoard(path), shelf or FakeShelf("v1"), serve, **options)
