@@ -7,6 +7,9 @@ bash cluster/install.sh dev
 if ! command -v redis-server >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   { apt-get update -qq && apt-get install -y -qq redis-server; } >/dev/null 2>&1 || true  # else skipped, aloud
 fi
+if ! command -v chromium >/dev/null && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1 || true  # else skipped, aloud
+fi
 export RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest -q "$@"

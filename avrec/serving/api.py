@@ -42,6 +42,8 @@ from avrec.serving.messages import (
 from avrec.serving.meters import Meters
 from avrec.serving.models import Models
 from avrec.serving.models_api import TheModels
+from avrec.serving.page.gallery import EMPTY, Gallery
+from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
 from avrec.serving.service import GREEDY, Service, Stopwatch, Wish
 from avrec.serving.state import StateError
@@ -67,16 +69,19 @@ def create_api(
     keys: Keys,
     rates: Rates | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
+    gallery: Gallery = EMPTY,
 ) -> FastAPI:
-    """Make the application."""
+    """Make the application; `gallery` holds what its page shows and plays."""
     meters = models.meters
     api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
+    api.state.gallery = gallery
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )
     api.include_router(v1)
     api.include_router(plain)
+    api.include_router(page)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(StateError, _unavailable)

@@ -24,6 +24,7 @@ from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
 from avrec.serving.judge import Tolerance
 from avrec.serving.models import Models
+from avrec.serving.page.gallery import Gallery
 from avrec.serving.rates import Rates
 from avrec.serving.service import Service, Taken
 from avrec.serving.shelf import WorkspaceShelf
@@ -75,12 +76,18 @@ def app(args: ServeArgs) -> Application:
 
     def make() -> FastAPI:
         log.set_up()
-        rates = Rates(args.requests_per_second, args.num_replicas)
-        models = open_models(args)
-        models.start()
-        return create_api(models, Keys(Path(args.keys)), rates, args.max_body_bytes)
+        return build(args)
 
     return deploy(make, args)
+
+
+def build(args: ServeArgs) -> FastAPI:
+    """Make the application of one replica, whatever serves it."""
+    rates = Rates(args.requests_per_second, args.num_replicas)
+    keys, gallery = Keys(Path(args.keys)), Gallery.of(Workspace(args.workspace))
+    models = open_models(args)
+    models.start()
+    return create_api(models, keys, rates, args.max_body_bytes, gallery)
 
 
 def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:

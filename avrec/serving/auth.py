@@ -154,6 +154,17 @@ class Keys:
                 found = stored.grant
         return found
 
+    def granted(self, key_id: str) -> Grant | None:
+        """Say what the key of that name allows; None where there is none any more."""
+        self._refresh()
+        found = (stored.grant for stored in self._keys if stored.grant.key_id == key_id)
+        return next(found, None)
+
+    def sign(self, text: str) -> str:
+        """Sign a text, so that no one without the key file can have signed it."""
+        own = hmac.digest(self._secret, b"signature", "sha256")
+        return hmac.new(own, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
+
     def pseudonym(self, user_id: str) -> str:
         """Name a user for logs: the same for the same one, and no way back without the key file."""
         text = user_id.encode("utf-8", "surrogatepass")

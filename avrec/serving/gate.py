@@ -12,15 +12,25 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from avrec.serving import page
 from avrec.serving.auth import ADMIN, EVENTS, READ, Grant, Keys
 from avrec.serving.meters import Meters
+from avrec.serving.page import session
 from avrec.serving.rates import Rates
 
-OPEN = ("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json")
-"""Paths without a key: health, and the documentation, which holds no one's data."""
+OPEN = (
+    *("/healthz", "/readyz", "/docs", "/docs/oauth2-redirect", "/openapi.json"),
+    *page.OPEN,
+)
+"""Paths without a key: health, the documentation and the page, which hold no one's data."""
 DOCS_FILES = "/docs-files"
 """Below this lie scripts and styles of the documentation page, so that it needs no network."""
-POSTS = {"/v1/recommendations": READ, "/v1/rank": READ, "/v1/events": EVENTS}
+POSTS = {
+    "/v1/recommendations": READ,
+    "/v1/rank": READ,
+    "/v1/events": EVENTS,
+    **dict.fromkeys(page.POSTS, READ),
+}
 """Scope of what is posted there; whatever else is not read only needs ADMIN."""
 USERS = "/v1/users/"
 """Below this lies what is a tenant's own; the rest that needs ADMIN is the house's alone."""
@@ -69,7 +79,7 @@ class Gate:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN and not scope["path"].startswith(f"{DOCS_FILES}/"):
-            grant = self.keys.grant(_key(headers))
+            grant = self._grant(headers, scope["method"])
             if grant is None:
                 text = "send a right key as 'Authorization: Bearer KEY'"
                 return fault(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
@@ -81,6 +91,12 @@ class Gate:
         if length.isdecimal() and int(length[:19]) > self.max_body_bytes:
             return fault(413, "too_large", self._too_large())
         return None
+
+    def _grant(self, headers: Headers, method: str) -> Grant | None:
+        """What the key that a request brings allows, or else the session of the page."""
+        if key := _key(headers):
+            return self.keys.grant(key)
+        return session.granted(self.keys, headers, method, time.time())
 
     def _too_often(self, grant: Grant) -> JSONResponse | None:
         wait = self.rates.wait_seconds(grant.key_id, grant.per_second, time.monotonic())

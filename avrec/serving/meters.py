@@ -1,7 +1,10 @@
 """What the service counts, as Prometheus reads it. One set a replica."""
 
+from collections.abc import Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.samples import Sample
 
 from avrec.serving.routing import Routing
 
@@ -79,6 +82,10 @@ class Meters:
         """Count the stages of one request."""
         for stage, value in milliseconds.items():
             self._stages.labels(stage).observe(value / 1000)
+
+    def samples(self) -> Iterator[Sample]:
+        """Everything, one by one."""
+        return (sample for family in self._registry.collect() for sample in family.samples)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""

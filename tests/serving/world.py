@@ -31,6 +31,7 @@ class TwoKinds:
     """Lists the kind that a history has more of, then the rest; by row within a kind."""
 
     policy = "two_kinds"
+    retrievers = ()
 
     def recommend(self, queries, *, k, at, exclude=None):
         return [self._list(queries.row(q), exclude.row(q), k) for q in range(len(queries))]
