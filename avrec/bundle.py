@@ -20,8 +20,10 @@ from avrec.index import Lister
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, content, popularity, ranker, towers
 from avrec.models.knowledge import knowledge
-from avrec.recommend import SOURCES, RecommendConfig, Recommender
+from avrec.models.newcomers import Tastes
+from avrec.recommend import SOURCES, Newcomers, RecommendConfig, Recommender
 from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS
+from avrec.sources import segmented
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
@@ -120,7 +122,10 @@ def build_recommender(
     known = knowledge(items, interactions, pooled, media)
     if duplicates is not None and config.one_of_each:
         known = replace(known, copies=Copies.of(groups(duplicates, vocabulary)))
-    return Recommender(vocabulary, items["title"].to_pylist(), retrievers, known, scorer, config)
+    titles = items["title"].to_pylist()
+    made = Recommender(vocabulary, titles, retrievers, known, scorer, config)
+    by_language = segmented(items, interactions, vocabulary, known.playable)
+    return made.welcoming(Newcomers(Tastes(items, interactions), by_language))
 
 
 def retriever(
@@ -201,8 +206,7 @@ def load(artifact: Artifact) -> Bundle:
         raise ArtifactError(f"the bundle holds models that this version cannot load: {unknown}")
     models = dict.fromkeys(facts["models"], artifact)
     media = artifact.table("media.parquet", MEDIA)
-    lists = facts["recommend"]
-    config = RecommendConfig(**{**lists, "sources": tuple(lists["sources"])})
+    config = RecommendConfig.of(facts["recommend"])
     copies = artifact.table("duplicates.parquet", DUPLICATES)
     recommender = build_recommender(items, interactions, models, config, media, copies)
     seen = artifact.table("seen.parquet", SEEN)

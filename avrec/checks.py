@@ -77,9 +77,11 @@ def _left(loaded: Bundle, barred: Idx) -> int:
 
 def _judge(ranked: Ranked, loaded: Bundle, barred: Idx, left: int | None = None) -> None:
     rows, version = ranked.items, loaded.version
-    if left is not None and len(rows) != min(K, left):
+    rerank = loaded.recommender.config.rerank
+    if left is not None and len(rows) != min(K, left) and not rerank.max_per_creator:
         raise ArtifactError(f"bundle {version} lists {len(rows)} items, expected {min(K, left)}")
-    if not np.isfinite(ranked.scores).all() or (np.diff(ranked.scores) > 0).any():
+    falls = rerank.orders or not (np.diff(ranked.scores) > 0).any()
+    if not np.isfinite(ranked.scores).all() or not falls:
         raise ArtifactError(f"bundle {version} gives scores that are not finite, or do not fall")
     if len(np.unique(rows)) < len(rows) or np.isin(rows, barred).any():
         raise ArtifactError(f"bundle {version} lists an item twice, or one to be left out")

@@ -101,6 +101,22 @@ class Histories:
             self.at[entries],
         )
 
+    def union(self, other: Self) -> Self:
+        """Rows with the items of both, each once, ascending; weights are 1 and times 0."""
+        both = [np.union1d(self.row(q), other.row(q)) for q in range(len(self))]
+        return type(self).of([row.astype(np.int32) for row in both])
+
+    def then(self, later: Self) -> Self:
+        """Rows followed by those of `later`."""
+        owner = np.concatenate([self.query_of_item(), later.query_of_item()])
+        order = np.argsort(owner, kind="stable")
+        return type(self)(
+            self.offsets + later.offsets,
+            np.concatenate([self.items, later.items])[order],
+            np.concatenate([self.weights, later.weights])[order],
+            np.concatenate([self.at, later.at])[order],
+        )
+
     def matrix(self, num_items: int) -> csr_array:
         """Rows as a sparse weight matrix of shape (num_queries, num_items); repeats add up."""
         matrix = csr_array(

@@ -1,7 +1,6 @@
 """What evaluation compares: popularity always, each trained model, and the whole recommender."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -64,14 +63,7 @@ def _filled(lists: dict[str, Idx]) -> dict[str, Idx]:
 
 
 def _served(whole: Recommender, case: Case, k: int) -> dict[str, Idx]:
-    fused = Recommender(
-        whole.items,
-        whole.titles,
-        whole.retrievers,
-        whole.knowledge,
-        None,
-        replace(whole.config, ranker_weight=0.0),
-    )
+    fused = whole.without_ranker()
     lists = {"fused": fused.rows(case.histories, k, case.at)}
     if whole.ranker is not None:
         lists["ranked"] = whole.rows(case.histories, k, case.at)

@@ -1,104 +1,88 @@
-"""From a history to a ranked list: retrieve candidates, score them, say why.
+"""From a history to a ranked list: gather candidates, score, rerank them, say why.
 
-One path serves evaluation, batch lists and the online service. Retrievers propose; what
-they proposed is ordered by reciprocal rank fusion, in which a ranker, where there is one, has a
-voice of its own.
+One path serves evaluation, batch lists and the online service. Sources propose; what they proposed
+is ordered by reciprocal rank fusion, in which a ranker, where there is one, has a voice of its own;
+then `avrec.rerank` fills the list.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from avrec.arrays import Array, Idx, Mask, Scores, Vectors, unit
+from avrec.arrays import Idx, Mask, Scores
+from avrec.candidates import Attempt, Candidates, Proposal, enough_works, gathered, given
 from avrec.factors import Retriever
-from avrec.index import Lister, top_k
+from avrec.fusion import fused, ranked, voice
+from avrec.index import Lister
 from avrec.interactions import Histories
-from avrec.models.features import Knowledge, featurize
+from avrec.likeness import Likeness
+from avrec.models.features import Knowledge
+from avrec.models.newcomers import Stated, Tastes
 from avrec.models.ranker import Ranker
+from avrec.reasons import POPULAR, Person, Reasons
+from avrec.recommend_config import SOURCES, BatchConfig, RecommendConfig
+from avrec.rerank import GREEDY, Picked, Pool, refreshed, rerank, seeded
+from avrec.sources import (
+    CREATORS,
+    FRESH,
+    Followed,
+    Fresh,
+    Modelled,
+    Queries,
+    Segmented,
+    Source,
+    creator_of,
+)
+from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
 
-POPULAR = "popularity"
-SOURCES = ("als", "towers", "content", "svd", "bpr", "item_neighbours", "user_neighbours")
-RANK_FUSION_OFFSET = 60
+__all__ = ["SOURCES", "BatchConfig", "RecommendConfig"]
+
+ALIKE = ("content", "als")
+SIMILAR, FUSED, RANKED = "similar", "rank_fusion", "fusion_with_ranker"
+"""Names of policies."""
+NO_ROWS: Idx = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RecommendConfig:
-    """How lists are made."""
+class Context:
+    """What else is known of each query; a field that is given has one entry a query.
 
-    sources: tuple[str, ...] = SOURCES[:3]
-    """Models that propose, those of them that were made: als, towers, content, svd, bpr,
-    item_neighbours, user_neighbours. What is popular always does."""
-    candidates_per_source: int = 100
-    """Items that each retriever proposes for a query."""
-    ranker_weight: float = 1.0
-    """Voice of the ranker beside those of the retrievers, one each, when ranks are fused."""
-    min_similarity: float = 0.3
-    """Cosine from which a past item is named as the reason for a recommended one."""
-    one_of_each: bool = True
-    """Whether a list shows one of each group of near-duplicates, where these were found."""
+    `finished` are rows of the catalogue that a reason calls so; `stated` is what newcomers say to
+    like, and `segments` which one they are of; `request_ids` seed the chance in a list, without
+    which there is none.
+    """
 
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.sources if name not in SOURCES]
-        if unknown:
-            raise ValueError(f"sources must be among {SOURCES}, got {unknown}")
-        if self.candidates_per_source < 1:
-            raise ValueError(
-                f"candidates_per_source must be at least 1, got {self.candidates_per_source}"
-            )
-        if self.ranker_weight < 0:
-            raise ValueError(f"ranker_weight must be at least 0, got {self.ranker_weight}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchConfig:
-    """How lists for every user are made at once."""
-
-    k: int = 20
-    """Length of a list."""
-    num_actors: int = 2
-    """Ray actors that each load the bundle; one takes one CPU."""
-
-    def __post_init__(self) -> None:
-        for name in ("k", "num_actors"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+    finished: Histories | None = None
+    stated: Sequence[Stated] = ()
+    segments: Sequence[str | None] = ()
+    request_ids: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """One list, best first; all fields have one entry an item."""
+    """One list, best first; all sequences have one entry an item.
+
+    `scores` are those of the items by themselves, which reranking may put in another order;
+    `propensities` are explained in `avrec.rerank`; `policy` names the way the list was made.
+    """
 
     items: Idx
     scores: Scores
+    propensities: Scores
     sources: list[tuple[str, ...]]
     reasons: list[str]
+    policy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """What was proposed, as flat arrays sorted by query, then item.
+class Newcomers(NamedTuple):
+    """What helps where no history is known: stated tastes, and what is popular by segment."""
 
-    `scores[name]` holds every candidate's dot product under that retriever, if it has vectors;
-    `ranks[name]` its place (from 1) in what that one proposed for the query, 0 where it did not.
-    """
-
-    query: Idx
-    item: Idx
-    scores: Mapping[str, Scores]
-    ranks: Mapping[str, Idx]
-
-    def sources(self, entry: int) -> tuple[str, ...]:
-        """Retrievers that proposed one candidate."""
-        return tuple(name for name, ranks in self.ranks.items() if ranks[entry])
-
-    def where(self, kept: Mask) -> "Candidates":
-        """Some of them."""
-        scores = {name: values[kept] for name, values in self.scores.items()}
-        ranks = {name: places[kept] for name, places in self.ranks.items()}
-        return Candidates(self.query[kept], self.item[kept], scores, ranks)
+    tastes: Tastes
+    segmented: Segmented | None
 
 
 class Recommender:
@@ -120,102 +104,103 @@ class Recommender:
         self.items, self.titles = items, titles
         self.retrievers, self.knowledge, self.ranker = tuple(retrievers), knowledge, ranker
         self.config = config or RecommendConfig()
-        self._with_vectors = [r for r in self.retrievers if not isinstance(r, Lister)]
-        self._known = {r.name: r.items.known() & knowledge.playable for r in self._with_vectors}
-        self._likeness = [
-            unit(r.items.vectors) for r in self._with_vectors if r.name in ("content", "als")
-        ]
+        self.newcomers: Newcomers | None = None
+        self._sources: list[Source] = [Modelled(one, knowledge.playable) for one in retrievers]
+        self._sources += _discovery(knowledge, self.config)
+        self._creators = creator_of(knowledge)
+        alike = [one for one in retrievers if not isinstance(one, Lister) and one.name in ALIKE]
+        self._likeness = Likeness([one.items.vectors for one in alike])
+        days, similar = self.config.fresh_days, self.config.min_similarity
+        self._reasons = Reasons(titles, self._likeness, knowledge, similar, days)
 
     @property
     def policy(self) -> str:
-        """Name of the way in which lists are ordered."""
-        return "fusion_with_ranker" if self._ranks() else "rank_fusion"
+        """Name of the way in which lists are made when there is time and a request to draw by."""
+        config, judged = self.config, self.ranker is not None and self.config.ranker_weight > 0
+        return _policy(RANKED if judged else FUSED, config.rerank.names(reranked=True, drawn=True))
 
-    def candidates(self, histories: Histories, exclude: Histories, k: int) -> Candidates:
-        """Collect what every retriever proposes, at least `k` each, without rows of `exclude`."""
-        num_items = len(self.items)
-        depth = min(max(self.config.candidates_per_source, k), num_items)
-        vectors = {r.name: r.user_vectors(histories) for r in self._with_vectors}
-        keys, ranks = [], []
-        for retriever in self.retrievers:
-            if isinstance(retriever, Lister):
-                propose = partial(self._listed, retriever, histories, exclude)
-            else:
-                propose = partial(self._nearest, retriever, vectors[retriever.name], exclude)
-            idx = self._of_enough_works(propose, len(histories), depth)
-            keys.append(_keyed(idx, self.knowledge.copies.places(idx), num_items))
-        every = np.unique(np.concatenate([k for k, _ in keys])) if keys else np.empty(0, np.int64)
-        for proposed, place in keys:
-            rank = np.zeros(len(every), np.int32)
-            rank[np.searchsorted(every, proposed)] = place
-            ranks.append(rank)
-        query = (every // num_items).astype(np.int32) if num_items else every.astype(np.int32)
-        item = (every % num_items).astype(np.int32) if num_items else every.astype(np.int32)
-        scores = {
-            r.name: _dots(vectors[r.name], r.items.vectors, query, item) for r in self._with_vectors
-        }
-        names = [r.name for r in self.retrievers]
-        return Candidates(query, item, scores, dict(zip(names, ranks, strict=True)))
+    def welcoming(self, newcomers: Newcomers) -> Self:
+        """Make one that has something for whom no history is known."""
+        made = copy(self)
+        made.newcomers = newcomers
+        if newcomers.segmented is not None:
+            made._sources = [*self._sources, newcomers.segmented]
+        return made
 
-    def score(self, histories: Histories, candidates: Candidates, at: int) -> Scores:
-        """Score each candidate; higher is better within its query.
-
-        Reciprocal ranks of what the retrievers proposed, and of the ranker's order, are summed.
-        The ranker has no voice for a query without a history.
-        """
-        fused = self._fuse(histories, candidates)
-        if self.ranker is None or not self._ranks():
-            return fused
-        features = featurize(
-            histories,
-            candidates.query,
-            candidates.item,
-            candidates.scores,
-            self.knowledge,
-            np.full(len(candidates.query), at, np.int64),
-        )
-        place = _places(candidates, self.ranker.score(features))
-        known = (histories.lengths() > 0)[candidates.query]
-        voice = self.config.ranker_weight / (RANK_FUSION_OFFSET + place)
-        return np.where(known, fused + voice, fused).astype(np.float32)
+    def without_ranker(self) -> Self:
+        """Make one that orders by fusion alone."""
+        made = copy(self)
+        made.ranker = None
+        return made
 
     def recommend(
-        self, histories: Histories, *, k: int, at: int, exclude: Histories | None = None
+        self,
+        histories: Histories,
+        *,
+        k: int,
+        at: int,
+        exclude: Histories | None = None,
+        context: Context | None = None,
+        attempt: Attempt | None = None,
     ) -> list[Ranked]:
         """Make one list of at most `k` items a query, without those of its history.
+
+        When the attempt's time is up, whatever is popular is asked for still, and neither other
+        sources, nor the ranker, nor reranking; `attempt.watch.degraded` names what is missing.
 
         Args:
             histories: what each query took to, catalogue rows.
             k: length of a list, at least 1.
             at: the moment of the request, UTC microseconds.
             exclude: further rows to leave out, one row of them a query.
+            context: what else is known of each query.
+            attempt: its time, and proposals, of which those that are there are not made again.
         """
-        candidates, scores, bounds = self._scored(histories, k, at, exclude)
-        lists = []
-        for query in range(len(histories)):
-            entries = _best(candidates, scores, slice(bounds[query], bounds[query + 1]), k)
-            items = candidates.item[entries]
-            sources = [candidates.sources(int(entry)) for entry in entries]
-            reasons = self._reasons(histories.row(query), items, sources)
-            lists.append(Ranked(items, scores[entries], sources, reasons))
-        return lists
+        task = self._task(histories, k, at, context, attempt)
+        return self._lists(task, self._found(task, exclude))
+
+    def rank(
+        self,
+        histories: Histories,
+        items: Histories,
+        *,
+        k: int,
+        at: int,
+        context: Context | None = None,
+        attempt: Attempt | None = None,
+    ) -> list[Ranked]:
+        """Order candidates of the caller's choice, the best `k`; none is left out but for length.
+
+        Sources place the candidates among themselves; those that only list say where they do.
+
+        Args:
+            histories: what each query took to, catalogue rows.
+            items: catalogue rows to rank, one row of them a query, ascending.
+            k: length of a list, at least 1.
+            at: the moment of the request, UTC microseconds.
+            context: what else is known of each query.
+            attempt: its time, as in `recommend`.
+        """
+        task = self._task(histories, k, at, context, attempt)
+        with task.watch.stage("retrieve"):
+            queries = self._queries(task, Histories.of([NO_ROWS] * len(histories)))
+            proposals = self._propose(task, queries, judged=True)
+            candidates = given(proposals, items.query_of_item(), items.items)
+        return self._lists(task, self._scored(task, candidates))
 
     def rows(self, histories: Histories, k: int, at: int, exclude: Histories | None = None) -> Idx:
         """Lists as catalogue rows only, shape (num_queries, k), padded with -1."""
-        candidates, scores, bounds = self._scored(histories, k, at, exclude)
+        task = self._task(histories, k, at, None, None)
+        scored = self._found(task, exclude)
         rows = np.full((len(histories), k), -1, np.int32)
-        for query in range(len(histories)):
-            entries = _best(candidates, scores, slice(bounds[query], bounds[query + 1]), k)
-            rows[query, : len(entries)] = candidates.item[entries]
+        for query, picked in enumerate(self._picks(task, scored)[0]):
+            rows[query, : len(picked.entries)] = scored.candidates.item[picked.entries]
         return rows
 
     def similar(self, item: int, k: int) -> Ranked:
         """List the items most like one: mean cosine over content and learned factors."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        total = np.zeros(len(self.items), np.float32)
-        for vectors in self._likeness:
-            total += vectors @ vectors[item] / len(self._likeness)
+        _require_k(k)
+        total = self._likeness.to(item, len(self.items))
         total[self.knowledge.copies.group == self.knowledge.copies.group[item]] = -np.inf
         total[~self.knowledge.playable] = -np.inf
         order = np.lexsort((np.arange(len(total)), -total))
@@ -223,127 +208,188 @@ class Recommender:
         _, first = np.unique(self.knowledge.copies.group[order], return_index=True)
         rows: Idx = order[np.sort(first)][:k].astype(np.int32)
         reason = f'Similar to "{self.titles[item]}"'
-        sources: list[tuple[str, ...]] = [("similar",)] * len(rows)
-        return Ranked(rows, total[rows], sources, [reason] * len(rows))
+        sources: list[tuple[str, ...]] = [(SIMILAR,)] * len(rows)
+        sure = np.full(len(rows), GREEDY, np.float32)
+        return Ranked(rows, total[rows], sure, sources, [reason] * len(rows), SIMILAR)
 
-    def _scored(
-        self, histories: Histories, k: int, at: int, exclude: Histories | None
-    ) -> tuple[Candidates, Scores, Array]:
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        seen = histories if exclude is None else _join(histories, exclude)
-        candidates = self.candidates(histories, self.knowledge.copies.spread(seen), k)
-        scores = self.score(histories, candidates, at)
-        if self.knowledge.copies.repeated[candidates.item].any():
-            kept = self.knowledge.copies.best(candidates.query, candidates.item, scores)
-            candidates, scores = candidates.where(kept), scores[kept]
-        return candidates, scores, np.searchsorted(candidates.query, np.arange(len(histories) + 1))
+    def _task(
+        self,
+        histories: Histories,
+        k: int,
+        at: int,
+        context: Context | None,
+        attempt: Attempt | None,
+    ) -> "_Task":
+        """Join what was taken to with what was stated."""
+        _require_k(k)
+        context, attempt = context or Context(), attempt or Attempt()
+        liked = [self._rows(one.items) for one in context.stated] or [NO_ROWS] * len(histories)
+        taste = histories
+        if context.stated and self.newcomers is not None:
+            taste = self.newcomers.tastes.histories(context.stated).then(histories)
+        return _Task(histories, taste, Histories.of(liked), k, at, context, attempt)
 
-    def _ranks(self) -> bool:
-        return self.ranker is not None and self.config.ranker_weight > 0
+    def _queries(self, task: "_Task", exclude: Histories) -> Queries:
+        return Queries(
+            histories=task.taste, exclude=exclude, at=task.at, segments=task.context.segments
+        )
 
-    def _of_enough_works(
-        self, propose: Callable[[Idx, int], Idx], num_queries: int, depth: int
-    ) -> Idx:
-        """Ask for longer lists where copies fill one, until it has `depth` works or all there are.
+    def _found(self, task: "_Task", exclude: Histories | None) -> "_Scored":
+        """Gather candidates and score them; of a work's copies the best is left."""
+        copies = self.knowledge.copies
+        with task.watch.stage("retrieve"):
+            seen = task.histories if exclude is None else task.histories.union(exclude)
+            seen = seen.union(task.liked) if len(task.liked.items) else seen
+            proposals = self._propose(task, self._queries(task, copies.spread(seen)))
+            candidates = gathered(proposals, copies, len(self.items))
+        scored = self._scored(task, candidates)
+        if not copies.repeated[candidates.item].any():
+            return scored
+        return scored.where(copies.best(candidates.query, candidates.item, scored.scores))
 
-        How long a list gets does not depend on the others beside it.
+    def _propose(
+        self, task: "_Task", queries: Queries, *, judged: bool = False
+    ) -> Sequence[Proposal]:
+        """Ask each source that has not answered yet, while there is time."""
+        made = {one.name for one in task.attempt.proposals}
+        for source in self._sources:
+            late = source.name != POPULAR and task.watch.left_seconds() <= 0
+            if late:
+                task.watch.lack(source.name)
+            elif source.name not in made:
+                with task.watch.stage(f"retrieve_{source.name}"):
+                    proposal = self._proposal(source, queries, task.k, judged=judged)
+                task.attempt.proposals.append(proposal)
+        return task.attempt.proposals
+
+    def _proposal(self, source: Source, queries: Queries, k: int, *, judged: bool) -> Proposal:
+        asked = source.ask(queries)
+        depth = min(max(self.config.candidates_per_source, k), len(self.items))
+        if judged and asked.queries is not None:
+            rows = np.empty((len(queries), 0), np.int32)
+        else:
+            rows = enough_works(asked.lists, len(queries), depth, self.knowledge.copies)
+        return Proposal(source.name, rows, asked.queries, asked.items)
+
+    def _scored(self, task: "_Task", candidates: Candidates) -> "_Scored":
+        """Score each candidate; higher is better within its query.
+
+        Reciprocal ranks of what the sources proposed, and of the ranker's order, are summed, and
+        the new gain. The ranker has no voice for a query of whom nothing is known.
         """
-        rows = propose(np.arange(num_queries, dtype=np.int32), depth)
-        width, short = depth, self._short(rows, depth)
-        while len(short) and width < len(self.items):
-            width = min(2 * width, len(self.items))
-            rows = np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=-1)
-            rows[short] = propose(short, width)
-            short = short[self._short(rows[short], depth)]
-        return rows
+        with task.watch.stage("score"):
+            unknown, config = task.taste.lengths() == 0, self.config
+            scores, name = fused(candidates, unknown, config.discovery_weight), FUSED
+            if (
+                self.ranker is not None
+                and config.ranker_weight
+                and not task.watch.forgoes("ranker")
+            ):
+                place = ranked(candidates, task.taste, self.knowledge, self.ranker, task.at)
+                scores, name = scores + voice(place, config.ranker_weight), RANKED
+            published = self.knowledge.published_at[candidates.item]
+            scores = refreshed(scores, published, task.at, self.config.rerank)
+        return _Scored(candidates, scores, name)
 
-    def _short(self, rows: Idx, depth: int) -> Idx:
-        """Which full lists have fewer than `depth` works."""
-        if not rows.size or not self.knowledge.copies.repeated.any():
-            return np.empty(0, np.int32)
-        lacking = (rows[:, -1] >= 0) & (self.knowledge.copies.num_works(rows) < depth)
-        return np.flatnonzero(lacking).astype(np.int32)
+    def _picks(self, task: "_Task", scored: "_Scored") -> tuple[list[Picked], str]:
+        """Choose each query's list among its candidates, and name the policy."""
+        config, num = self.config.rerank, len(task.histories)
+        with task.watch.stage("rerank"):
+            reranked = config.orders and not task.watch.forgoes("rerank")
+            pick = self._reranked if reranked else _best
+            bounds = np.searchsorted(scored.candidates.query, np.arange(num + 1))
+            ids: Sequence[str | None] = task.context.request_ids or [None] * num
+            picked = [
+                pick(scored, slice(*bounds[query : query + 2]), task.k, ids[query])
+                for query in range(num)
+            ]
+        drawn = reranked and bool(task.context.request_ids)
+        return picked, _policy(scored.policy, config.names(reranked=reranked, drawn=drawn))
 
-    def _nearest(
-        self, retriever: Retriever, vectors: Vectors, exclude: Histories, queries: Idx, k: int
-    ) -> Idx:
-        """Rows of the highest dot products, shape (len(queries), k), padded with -1."""
-        rows = np.full((len(queries), k), -1, np.int32)
-        told = np.flatnonzero(vectors[queries].any(axis=1))
-        asked = queries[told]
-        if len(asked) and k:
-            known, barred = self._known[retriever.name], exclude.take(asked)
-            found = top_k(vectors[asked], retriever.items.vectors, k, exclude=barred, known=known)
-            rows[told] = found.idx
-        return rows
+    def _reranked(self, scored: "_Scored", span: slice, k: int, request_id: str | None) -> Picked:
+        rng = None if request_id is None else seeded(request_id)
+        items = scored.candidates.item[span]
+        vectors = self._likeness.vectors(items)
+        pool = Pool(scored.scores[span], vectors, self._creators[items])
+        picked = rerank(pool, k, self.config.rerank, rng)
+        return Picked(picked.entries + span.start, picked.propensities)
 
-    def _listed(
-        self, lister: Lister, histories: Histories, exclude: Histories, queries: Idx, k: int
-    ) -> Idx:
-        """Rows that a model without vectors lists, shape (len(queries), k), padded with -1."""
-        if not k:
-            return np.empty((len(queries), 0), np.int32)
-        rows = lister.lists(histories.take(queries), k, exclude.take(queries)).idx
-        return np.where(self.knowledge.playable[rows], rows, np.int32(-1))
+    def _lists(self, task: "_Task", scored: "_Scored") -> list[Ranked]:
+        picks, policy = self._picks(task, scored)
+        with task.watch.stage("explain"):
+            return [
+                self._list(self._person(task, query), scored, picked, policy)
+                for query, picked in enumerate(picks)
+            ]
 
-    def _fuse(self, histories: Histories, candidates: Candidates) -> Scores:
-        """Reciprocal rank fusion (Cormack et al., SIGIR 2009); popularity only breaks the ice."""
-        total = np.zeros(len(candidates.query), np.float32)
-        newcomer = (histories.lengths() == 0)[candidates.query]
-        for name, ranks in candidates.ranks.items():
-            gain = np.where(ranks > 0, 1 / (RANK_FUSION_OFFSET + ranks), 0)
-            total += np.where(newcomer, gain, 0.01 * gain) if name == POPULAR else gain
-        return total
+    def _list(self, person: Person, scored: "_Scored", picked: Picked, policy: str) -> Ranked:
+        items = scored.candidates.item[picked.entries]
+        sources = [scored.candidates.sources(int(entry)) for entry in picked.entries]
+        reasons = self._reasons.of(person, items, sources)
+        scores = scored.scores[picked.entries]
+        return Ranked(items, scores, picked.propensities, sources, reasons, policy)
 
-    def _reasons(self, history: Idx, items: Idx, sources: list[tuple[str, ...]]) -> list[str]:
-        causes, likeness = self._causes(history, items)
-        reasons = []
-        for entry, proposed in enumerate(sources):
-            if likeness[entry] >= self.config.min_similarity:
-                reasons.append(f'Because you enjoyed "{self.titles[causes[entry]]}"')
-            elif proposed == (POPULAR,) or not len(history):
-                reasons.append("Popular with listeners")
-            else:
-                reasons.append("People with your taste enjoy it")
-        return reasons
+    def _person(self, task: "_Task", query: int) -> Person:
+        context, liked = task.context, task.liked.row(query)
+        return Person(
+            history=np.concatenate([task.histories.row(query), liked]),
+            finished=NO_ROWS if context.finished is None else context.finished.row(query),
+            liked=liked,
+            stated=context.stated[query] if context.stated else Stated(),
+            segment=context.segments[query] if context.segments else None,
+            at=task.at,
+        )
 
-    def _causes(self, history: Idx, items: Idx) -> tuple[Idx, Scores]:
-        """For each item the most similar of the history, and how similar (cosine)."""
-        if not len(history) or not self._likeness:
-            return np.full(len(items), -1, np.int32), np.full(len(items), -np.inf, np.float32)
-        pairs = np.mean([v[items] @ v[history].T for v in self._likeness], axis=0)
-        best = np.argmax(pairs, axis=1)
-        return history[best], pairs[np.arange(len(items)), best]
-
-
-def _keyed(rows: Idx, places: Idx, num_items: int) -> tuple[Array, Array]:
-    """Keys (query * num_items + item) and places of one retriever's proposals."""
-    query, column = np.nonzero(rows >= 0)
-    keys = query * np.int64(num_items) + rows[query, column]
-    return keys, places[query, column]
+    def _rows(self, item_ids: Sequence[str]) -> Idx:
+        rows = self.items.idx(list(item_ids))
+        return rows[rows >= 0]
 
 
-def _best(candidates: Candidates, scores: Scores, entries: slice, k: int) -> Array:
-    order = np.lexsort((candidates.item[entries], -scores[entries]))[:k]
-    return order + entries.start
+class _Task(NamedTuple):
+    """One call: `taste` is the histories with what was stated, of which `liked` are the items."""
+
+    histories: Histories
+    taste: Histories
+    liked: Histories
+    k: int
+    at: int
+    context: Context
+    attempt: Attempt
+
+    @property
+    def watch(self) -> Stopwatch:
+        return self.attempt.watch
 
 
-def _places(candidates: Candidates, scores: Scores) -> Array:
-    """Place of each candidate by score within its query, from 1; ties by item."""
-    order = np.lexsort((candidates.item, -scores, candidates.query))
-    _, first = np.unique(candidates.query, return_index=True)
-    sizes = np.diff([*first, len(scores)])
-    place = np.empty(len(scores), np.int64)
-    place[order] = np.arange(len(scores)) - np.repeat(first, sizes) + 1
-    return place
+class _Scored(NamedTuple):
+    """Candidates, their scores, and what gave these."""
+
+    candidates: Candidates
+    scores: Scores
+    policy: str
+
+    def where(self, kept: Mask) -> "_Scored":
+        return _Scored(self.candidates.where(kept), self.scores[kept], self.policy)
 
 
-def _dots(users: Vectors, items: Vectors, query: Idx, item: Idx) -> Scores:
-    scores: Scores = np.einsum("nd,nd->n", users[query], items[item])
-    return scores
+def _discovery(knowledge: Knowledge, config: RecommendConfig) -> list[Source]:
+    made: list[Source] = []
+    if FRESH in config.sources:
+        made.append(Fresh(knowledge, config.fresh_days))
+    if CREATORS in config.sources:
+        made.append(Followed(knowledge))
+    return made
 
 
-def _join(first: Histories, second: Histories) -> Histories:
-    rows = [np.union1d(first.row(q), second.row(q)).astype(np.int32) for q in range(len(first))]
-    return Histories.of(rows)
+def _best(scored: _Scored, span: slice, k: int, _: str | None) -> Picked:
+    order = np.lexsort((scored.candidates.item[span], -scored.scores[span]))[:k]
+    return Picked(order + span.start, np.full(len(order), GREEDY, np.float32))
+
+
+def _policy(scored: str, reranked: Sequence[str]) -> str:
+    return "+".join([scored, *reranked])
+
+
+def _require_k(k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")

@@ -5,7 +5,7 @@ import pytest
 
 from avrec import checks
 from avrec.errors import ArtifactError
-from avrec.recommend import Ranked
+from avrec.recommend import Ranked, RecommendConfig
 from avrec.store import Workspace
 from tests.bundles import write_bundle
 
@@ -56,7 +56,9 @@ class Wrong:
 
     def __init__(self, knowledge, items, scores):
         self.knowledge = knowledge
-        self.ranked = Ranked(np.array(items, np.int32), np.array(scores, np.float32), [], [])
+        self.config, sure = RecommendConfig(), np.ones(len(items), np.float32)
+        rows, values = np.array(items, np.int32), np.array(scores, np.float32)
+        self.ranked = Ranked(rows, values, sure, [], [], "wrong")
 
     def recommend(self, histories, **_):
         return [self.ranked] * len(histories)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "avrec"
 LAYERS = [
     {"errors", "arrays"},
-    {"schema", "log", "workers", "index_kernels"},
+    {"schema", "log", "workers", "index_kernels", "stopwatch"},
     {"vocab", "store"},
     {"interactions", "tabular", "ledger", "versions"},
     {"factors", "index_search", "prints", "copies"},
@@ -27,7 +27,10 @@ LAYERS = [
         "rerank",
         "metrics",
     },
-    {"models", "alike"},
+    {"models", "alike", "likeness", "candidates"},
+    {"sources"},
+    {"reasons"},
+    {"recommend_config", "fusion"},
     {"recommend", "evaluate", "baselines", "duplicates"},
     {"bundle", "sample", "tuning", "tuning_plot"},
     {"lineup", "report", "checks"},

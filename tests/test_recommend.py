@@ -10,7 +10,8 @@ from avrec.factors import Factors
 from avrec.interactions import Histories
 from avrec.models import popularity
 from avrec.models.features import knowledge
-from avrec.recommend import RecommendConfig, Recommender
+from avrec.recommend import Context, RecommendConfig, Recommender
+from avrec.rerank import RerankConfig
 from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
@@ -61,6 +62,38 @@ def test_newcomer_gets_the_popular(recommender):
     [ranked] = recommender.recommend(NOBODY, k=3, at=0)
     assert ranked.items.tolist() == [3, 4, 7]
     assert ranked.sources == [("popularity",)] * 3
+
+
+def test_ranks_candidates_of_somebody_elses_choice(recommender):
+    histories = Histories.of([np.array([2, 4], np.int32), np.empty(0, np.int32)])
+    candidates = Histories.of([np.array([1, 3, 4, 8], np.int32), np.array([3, 4, 5], np.int32)])
+    known, nobody = recommender.rank(histories, candidates, k=9, at=0)
+    assert known.items.tolist() == [4, 8, 3, 1]
+    assert known.reasons[1] == 'Because you enjoyed "t02"'
+    assert nobody.items.tolist() == [3, 4, 5]
+    assert recommender.rank(histories, candidates, k=2, at=0)[1].items.tolist() == [3, 4]
+
+
+def test_ranking_nothing_gives_nothing(recommender):
+    [ranked] = recommender.rank(NOBODY, NOBODY, k=3, at=0)
+    assert not len(ranked.items)
+
+
+def test_chance_needs_a_request_to_come_from_and_is_told(recommender):
+    config = RecommendConfig(rerank=RerankConfig(explore="softmax", temperature=9.0))
+    made = Recommender(
+        recommender.items, TITLES, recommender.retrievers, recommender.knowledge, config=config
+    )
+    [sure] = made.recommend(NOBODY, k=5, at=0)
+    assert sure.policy == "rank_fusion"
+    assert (sure.propensities == 1).all()
+    first, again, other = (
+        made.recommend(NOBODY, k=5, at=0, context=Context(request_ids=[name]))[0]
+        for name in ("first", "first", "other")
+    )
+    assert first.policy == "rank_fusion+softmax_9_of_50"
+    assert (first.propensities < 0.5).all()
+    assert first.items.tolist() == again.items.tolist() != other.items.tolist()
 
 
 def test_no_catalogue_gives_empty_lists():

@@ -9,7 +9,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from avrec import bundle
-from avrec.recommend import Ranked
+from avrec.recommend import Context, Ranked
 from avrec.schema import RECOMMENDATIONS, TIME
 from avrec.store import Artifact, Draft, Part
 
@@ -24,35 +24,39 @@ class _Lister:
     def __call__(self, block: Mapping[str, Any]) -> dict[str, list[Any]]:
         users = np.asarray(block["id"], np.int32)
         loaded = self.bundle
+        user_ids, seen = loaded.users.users.id_of(users), loaded.seen.take(users)
         lists = loaded.recommender.recommend(
             loaded.users.histories.take(users),
             k=self.k,
             at=self.at,
-            exclude=loaded.seen.take(users),
+            exclude=seen,
+            context=Context(finished=seen, request_ids=self._request_ids(user_ids)),
         )
-        table = self._table(loaded.users.users.id_of(users), lists)
+        table = self._table(user_ids, lists)
         part = self.place.write_table(f"part-{users[0]:09d}.parquet", table)
         return {field: [value] for field, value in part._asdict().items()}
 
     def _table(self, user_ids: pa.StringArray, lists: list[Ranked]) -> pa.Table:
         lengths = [len(ranked.items) for ranked in lists]
-        total = sum(lengths)
         items = np.concatenate([ranked.items for ranked in lists])
-        users = user_ids.take(pa.array(np.repeat(np.arange(len(lists)), lengths)))
+        list_of = pa.array(np.repeat(np.arange(len(lists)), lengths))
         ranks = [np.arange(1, length + 1) for length in lengths]
         columns = {
-            "request_id": pa.array([f"batch-{self.at}-{user}" for user in users.to_pylist()]),
-            "user_id": users,
+            "request_id": pa.array(self._request_ids(user_ids), pa.string()).take(list_of),
+            "user_id": user_ids.take(list_of),
             "item_id": self.bundle.vocabulary.id_of(items),
             "rank": pa.array(np.concatenate(ranks), pa.int32()),
             "score": pa.array(np.concatenate([ranked.scores for ranked in lists]), pa.float32()),
-            "propensity": pa.array(np.ones(total), pa.float32()),
-            "policy": pa.array([self.bundle.recommender.policy] * total),
-            "model": pa.array([self.bundle.version] * total),
-            "at": pa.array([self.at] * total, pa.int64()).cast(TIME),
+            "propensity": pa.array(np.concatenate([one.propensities for one in lists])),
+            "policy": pa.array([one.policy for one in lists], pa.string()).take(list_of),
+            "model": pa.repeat(self.bundle.version, len(list_of)),
+            "at": pa.repeat(self.at, len(list_of)).cast(TIME),
             "reason": pa.array([why for ranked in lists for why in ranked.reasons], pa.string()),
         }
         return pa.table(columns, schema=RECOMMENDATIONS)
+
+    def _request_ids(self, user_ids: pa.StringArray) -> list[str]:
+        return [f"batch-{self.at}-{user}" for user in user_ids.to_pylist()]
 
 
 def write_lists(

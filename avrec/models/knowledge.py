@@ -27,10 +27,12 @@ class Held(NamedTuple):
 class Attribute:
     """The values, any number, that each item has of one attribute.
 
-    Item `i` has `codes[offsets[i]:offsets[i + 1]]`; code `c` stands in every table of hashed
-    fields in row `hashes[c]`; `first` is that row for each item's first value, 0 for none.
+    Item `i` has `codes[offsets[i]:offsets[i + 1]]`; code `c` is the value `names.ids[c]`, and
+    stands in every table of hashed fields in row `hashes[c]`; `first` is that row for each item's
+    first value, 0 for none.
     """
 
+    names: Vocabulary
     offsets: Offsets
     codes: Idx
     hashes: Idx
@@ -130,7 +132,7 @@ def attribute(column: pa.ChunkedArray, num_hashes: int) -> Attribute:
     hashes = np.array([_hash(name, num_hashes) for name in names.ids.to_pylist()], np.int32)
     first = np.zeros(num_items, np.int32)
     first[lengths > 0] = hashes[codes[has][offsets[:-1][lengths > 0]]]
-    return Attribute(offsets, codes[has], hashes, first)
+    return Attribute(names, offsets, codes[has], hashes, first)
 
 
 def durations(media: pa.Table, items: Vocabulary) -> Values:

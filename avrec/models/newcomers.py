@@ -1,7 +1,7 @@
 """What to ask a model of a user it has never seen.
 
 a few events     their history; every model folds it in (`user_vectors`)
-stated likes     items, and tags: `stated` makes the history that they would have
+stated likes     items, tags and creators: `Tastes` makes the history that they would have
 nothing          what is popular in the user's segment: `BySegment`
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from avrec.arrays import Idx, Vectors
+from avrec.arrays import Idx, Vectors, Weights
 from avrec.factors import Factors
 from avrec.interactions import Histories
 from avrec.schema import INTERACTIONS, ITEMS, conform
@@ -22,37 +22,57 @@ PER_TAG = 5
 
 @dataclass(frozen=True, slots=True)
 class Stated:
-    """What a newcomer says: ids of items, and tags, of which unknown ones are left out."""
+    """What a newcomer says: ids of items and creators, and tags; unknown ones are left out."""
 
     items: Sequence[str] = ()
     tags: Sequence[str] = ()
+    creators: Sequence[str] = ()
 
 
-def stated(likes: Sequence[Stated], items: pa.Table, interactions: pa.Table) -> Histories:
-    """Make one history for each newcomer: liked items, and of each liked tag the best known.
+class Tastes:
+    """Makes histories of what newcomers state.
 
-    A liked item weighs 1; the PER_TAG items of a tag that most users took to weigh 1 together.
+    A liked item weighs 1; of a liked tag or creator the PER_TAG items that most users took to
+    weigh 1 together.
 
     Args:
-        likes: what each says.
         items: ITEMS, in any order.
         interactions: INTERACTIONS that popularity is counted on.
     """
-    table = conform(items, ITEMS)
-    vocabulary = Vocabulary.of(table["item_id"])
-    counts = _counts(interactions, vocabulary)
-    holders = _holders(table, vocabulary)
-    rows, weights = [], []
-    for like in likes:
-        named = vocabulary.idx(list(like.items))
-        weight = np.zeros(len(vocabulary), np.float32)
-        weight[named[named >= 0]] = 1
-        for tag in like.tags:
-            best = _best(holders.get(tag, np.empty(0, np.int32)), counts)
-            weight[best] += 1 / max(len(best), 1)
-        rows.append(np.flatnonzero(weight).astype(np.int32))
-        weights.append(weight[rows[-1]])
-    return Histories.of(rows, weights or None)
+
+    def __init__(self, items: pa.Table, interactions: pa.Table) -> None:
+        table = conform(items, ITEMS)
+        self._vocabulary = Vocabulary.of(table["item_id"])
+        counts = _counts(interactions, self._vocabulary)
+        rows = self._vocabulary.idx(table["item_id"])
+        creators = [[one] for one in table["creator_id"].to_pylist()]
+        self._of_tag = _best_of(table["tags"].to_pylist(), rows, counts)
+        self._of_creator = _best_of(creators, rows, counts)
+
+    def histories(self, likes: Sequence[Stated]) -> Histories:
+        """Make one history for each newcomer; times are 0."""
+        pairs = [self._one(like) for like in likes]
+        return Histories.of([rows for rows, _ in pairs], [w for _, w in pairs] or None)
+
+    def unknown(self, like: Stated) -> list[str]:
+        """Name what somebody states that the catalogue lacks."""
+        rows = self._vocabulary.idx(list(like.items))
+        lacking = [one for one, row in zip(like.items, rows, strict=True) if row < 0]
+        lacking += [tag for tag in like.tags if tag not in self._of_tag]
+        return lacking + [one for one in like.creators if one not in self._of_creator]
+
+    def _one(self, like: Stated) -> tuple[Idx, Weights]:
+        weight: dict[int, float] = {}
+        for row in self._vocabulary.idx(list(like.items)):
+            if row >= 0:
+                weight[int(row)] = 1.0
+        held = [self._of_tag.get(tag, ()) for tag in like.tags]
+        held += [self._of_creator.get(one, ()) for one in like.creators]
+        for best in held:
+            for row in best:
+                weight[row] = weight.get(row, 0.0) + 1 / len(best)
+        rows = sorted(weight)
+        return np.array(rows, np.int32), np.array([weight[row] for row in rows], np.float32)
 
 
 class BySegment:
@@ -109,17 +129,15 @@ def _counts(interactions: pa.Table, items: Vocabulary) -> Idx:
     return np.bincount(rows[rows >= 0], minlength=len(items)).astype(np.int32)
 
 
-def _holders(items: pa.Table, vocabulary: Vocabulary) -> dict[str, Idx]:
-    """Rows of the items that hold each tag."""
+def _best_of(
+    values: Sequence[Sequence[str | None] | None], rows: Idx, counts: Idx
+) -> dict[str, tuple[int, ...]]:
+    """For each value the PER_TAG rows holding it that most users took to, ties by row."""
     found: dict[str, list[int]] = {}
-    rows = vocabulary.idx(items["item_id"]).tolist()
-    for row, tags in zip(rows, items["tags"].to_pylist(), strict=True):
-        for tag in set(tags or ()):
-            if tag is not None:
-                found.setdefault(tag, []).append(row)
-    return {tag: np.array(held, np.int32) for tag, held in found.items()}
-
-
-def _best(rows: Idx, counts: Idx) -> Idx:
-    """Of `rows` the PER_TAG that most users took to, ties by row."""
-    return rows[np.lexsort((rows, -counts[rows]))[:PER_TAG]]
+    for row, held in zip(rows.tolist(), values, strict=True):
+        for value in set(held or ()) - {None}:
+            found.setdefault(str(value), []).append(row)
+    return {
+        value: tuple(sorted(sorted(held, key=lambda row: (-counts[row], row))[:PER_TAG]))
+        for value, held in found.items()
+    }

@@ -10,46 +10,37 @@ as they are.
 
 import asyncio
 import logging
-import secrets
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
-from avrec.serving import models_api
-from avrec.serving.auth import Grant, Keys
+from avrec.serving import lists_api, models_api
+from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
+from avrec.serving.lists_api import TheGrant, TheMeters
 from avrec.serving.messages import (
     MAX_ID_LENGTH,
-    Answer,
-    Ask,
     Batch,
     Fault,
     Forgotten,
     Health,
-    K,
     Receipt,
-    Shown,
-    Similar,
 )
-from avrec.serving.meters import Meters
 from avrec.serving.models import Models
 from avrec.serving.models_api import TheModels
 from avrec.serving.page.gallery import EMPTY, Gallery
 from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
-from avrec.serving.service import GREEDY, Service, Stopwatch, Wish
+from avrec.serving.service import Service
 from avrec.serving.state import StateError
-
-if TYPE_CHECKING:
-    from avrec.recommend import Ranked
+from avrec.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1_000_000
@@ -80,6 +71,7 @@ def create_api(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )
     api.include_router(v1)
+    api.include_router(lists_api.routes, responses=FAULTS, dependencies=v1.dependencies)
     api.include_router(plain)
     api.include_router(page)
     api.add_exception_handler(RequestValidationError, _invalid)
@@ -93,44 +85,7 @@ def _service(request: Request) -> Service:
     return request.app.state.models.active
 
 
-def _meters(request: Request) -> Meters:
-    return request.app.state.meters
-
-
-def _grant(request: Request) -> Grant:
-    return request.state.grant
-
-
-TheGrant = Annotated[Grant, Depends(_grant)]
 TheService = Annotated[Service, Depends(_service)]
-TheMeters = Annotated[Meters, Depends(_meters)]
-
-
-@v1.post("/recommendations")
-async def recommendations(
-    ask: Ask, grant: TheGrant, models: TheModels, meters: TheMeters
-) -> Answer:
-    """List the best items for a user, a session, or nobody in particular."""
-    user_id = None if ask.user_id is None else grant.own(ask.user_id)
-    return await asyncio.to_thread(_recommend, ask, user_id, models, meters)
-
-
-@v1.get("/items/{item_id:path}/similar")
-async def similar(
-    item_id: str, service: TheService, meters: TheMeters, k: Annotated[K, Query()] = 10
-) -> Similar:
-    """List the items most like one. Percent-encode the id."""
-    row, watch = service.row(item_id), Stopwatch()
-    if row < 0:
-        raise HTTPException(404, "this item is not in the catalogue")
-    ranked = await asyncio.to_thread(service.similar, row, k, watch)
-    meters.observe(watch.milliseconds)
-    return Similar(
-        item_id=item_id,
-        model=service.bundle.version,
-        items=_shown(service, ranked),
-        milliseconds=watch.milliseconds,
-    )
 
 
 @v1.post("/events")
@@ -177,54 +132,6 @@ async def readyz(models: TheModels) -> Health:
 async def metrics(meters: TheMeters) -> Response:
     """Counters of this replica as Prometheus text."""
     return Response(meters.text(), headers={"content-type": meters.content_type})
-
-
-def _recommend(ask: Ask, user_id: str | None, models: Models, meters: Meters) -> Answer:
-    watch, at = Stopwatch(), datetime.now(UTC)
-    wish = Wish(
-        request_id=secrets.token_hex(12),
-        k=ask.k,
-        at=at,
-        user_id=user_id,
-        session=ask.context.session,
-        exclude=ask.exclude,
-    )
-    service, ranked = models.answer(user_id, partial(_list, wish), watch)
-    try:
-        service.log(wish, ranked, watch)
-    except StateError as error:  # a person is better served unlogged than not at all
-        logger.error("list not stored: %s", error)  # noqa: TRY400
-        meters.unlogged.inc()
-    meters.observe(watch.milliseconds)
-    return Answer(
-        request_id=wish.request_id,
-        model=service.bundle.version,
-        policy=service.bundle.recommender.policy,
-        at=at,
-        items=_shown(service, ranked),
-        unknown=service.unknown([*ask.context.session, *ask.exclude]),
-        milliseconds=watch.milliseconds,
-    )
-
-
-def _list(wish: Wish, service: Service, watch: Stopwatch) -> "Ranked":
-    return service.recommend(wish, watch)
-
-
-def _shown(service: Service, ranked: "Ranked") -> list[Shown]:
-    entries = zip(ranked.items, ranked.scores, ranked.sources, ranked.reasons, strict=True)
-    return [
-        Shown(
-            item_id=service.item_id(row),
-            title=service.title(row),
-            rank=rank,
-            score=float(score),
-            propensity=GREEDY,
-            sources=list(sources),
-            reason=reason,
-        )
-        for rank, (row, score, sources, reason) in enumerate(entries, start=1)
-    ]
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

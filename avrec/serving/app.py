@@ -25,8 +25,9 @@ from avrec.serving.auth import Keys
 from avrec.serving.judge import Tolerance
 from avrec.serving.models import Models
 from avrec.serving.page.gallery import Gallery
+from avrec.serving.people import Taken
 from avrec.serving.rates import Rates
-from avrec.serving.service import Service, Taken
+from avrec.serving.service import Service
 from avrec.serving.shelf import WorkspaceShelf
 from avrec.serving.states import on_redis, open_board, open_state
 from avrec.store import Workspace

@@ -15,11 +15,14 @@ from pydantic import (
 )
 
 from avrec.schema import EVENT_KINDS
+from avrec.serving.people import Barred
 
 MAX_K = 500
 MAX_ID_LENGTH = 512
 MAX_IDS = 10_000
 MAX_EVENTS = 1_000
+MAX_CANDIDATES = 1_000
+MAX_LIKES = 100
 FIRST_YEAR = 1971
 CLOCK_SKEW = timedelta(minutes=5)
 
@@ -58,11 +61,23 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Likes(Message):
+    """What a newcomer states."""
+
+    items: list[Id] = Field(default=[], max_length=MAX_LIKES)
+    tags: list[Id] = Field(default=[], max_length=MAX_LIKES)
+    creators: list[Id] = Field(default=[], max_length=MAX_LIKES)
+
+
 class Context(Message):
     """What is known of the moment of a request."""
 
     session: list[Id] = Field(
         default=[], max_length=MAX_IDS, description="Items taken to, oldest first."
+    )
+    likes: Likes = Likes()
+    language: Id | None = Field(
+        default=None, description="Of whom nothing else is known: what is popular there is listed."
     )
 
 
@@ -75,15 +90,28 @@ class Ask(Message):
     context: Context = Context()
 
 
+class RankAsk(Message):
+    """A request to put one's own candidates in order."""
+
+    user_id: Id | None = None
+    items: list[Id] = Field(
+        min_length=1, max_length=MAX_CANDIDATES, description="Candidates, in any order."
+    )
+    k: K | None = Field(default=None, description="Length of the list; absent: all of them.")
+    context: Context = Context()
+
+
 class Shown(BaseModel):
     """One place of a list."""
 
     item_id: str
     title: str
     rank: int = Field(description="From 1.")
-    score: float
-    propensity: float = Field(description="Chance of this item at this place under the policy.")
-    sources: list[str] = Field(description="Retrievers that proposed it.")
+    score: float = Field(description="Of the item by itself; reranking may order otherwise.")
+    propensity: float = Field(
+        description="Chance of this item at this place under the policy, given those above."
+    )
+    sources: list[str] = Field(description="What proposed it.")
     reason: str
 
 
@@ -96,7 +124,26 @@ class Answer(BaseModel):
     at: datetime
     items: list[Shown]
     unknown: list[str] = Field(description="Ids of the request that the catalogue lacks.")
-    milliseconds: dict[str, float] = Field(description="Time by stage.")
+    milliseconds: dict[str, float] = Field(
+        description="Time by stage; retrieve, score, rerank and explain are parts of recommend."
+    )
+
+
+class LeftOut(BaseModel):
+    """A candidate that is not ranked."""
+
+    item_id: str
+    reason: Barred
+
+
+class Ranking(Answer):
+    """The candidates in order, best first.
+
+    What the person finished (or a near-duplicate of that), what they skipped, disliked or hid,
+    and what cannot be played is left out; what they only began is ranked like the rest.
+    """
+
+    left_out: list[LeftOut]
 
 
 class Similar(BaseModel):

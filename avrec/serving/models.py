@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from avrec.candidates import Attempt
 from avrec.checks import FAULTS
 from avrec.log import pairs
 from avrec.serving import routing as notes
@@ -20,7 +21,7 @@ from avrec.serving.board import Board
 from avrec.serving.judge import Judge, Tolerance
 from avrec.serving.meters import Meters
 from avrec.serving.routing import Routing, RoutingError
-from avrec.serving.service import Service, Stopwatch
+from avrec.serving.service import Service
 from avrec.serving.shadow import Shadow
 from avrec.serving.shelf import Shelf
 from avrec.serving.state import StateError
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
-Make = Callable[[Service, Stopwatch], "Ranked"]
+Make = Callable[[Service, Attempt], "Ranked"]
 
 
 class Lineup(NamedTuple):
@@ -125,20 +126,20 @@ class Models:
         if self._thread.ident is not None and not self._thread.is_alive():
             raise StateError("this replica does not follow the board any more; restart it")
 
-    def answer(self, user_id: str | None, make: Make, watch: Stopwatch) -> Answered:
+    def answer(self, user_id: str | None, make: Make, attempt: Attempt) -> Answered:
         """Make a list with the bundle that is this person's, or the one before where it fails."""
         now = self._now
         service = now.of(user_id)
         other = now.before(service.bundle.version)
         try:
-            answered = self._timed(service, make, watch)
+            answered = self._timed(service, make, attempt)
         except FAULTS as error:
             name = type(error).__name__
             logger.error("list failed %s", pairs(bundle=service.bundle.version, error=name))  # noqa: TRY400
             self._review(now, service)
             if other is None:
                 raise
-            return self._timed(other, make, watch)
+            return self._timed(other, make, Attempt(attempt.watch))
         self._review(now, service)
         if now.routing.shadow and service is now.active:
             shown = [service.item_id(row) for row in answered.ranked.items]
@@ -232,10 +233,10 @@ class Models:
     def _service(self, loaded: "Bundle") -> Service:
         return self._now.services.get(loaded.version) or self._serve(loaded)
 
-    def _timed(self, service: Service, make: Make, watch: Stopwatch) -> Answered:
+    def _timed(self, service: Service, make: Make, attempt: Attempt) -> Answered:
         version, start, failed = service.bundle.version, time.perf_counter(), True
         try:
-            ranked = make(service, watch)
+            ranked = make(service, attempt)
             failed = False
         except StateError:
             failed = False  # whichever bundle had been asked

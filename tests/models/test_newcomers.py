@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from avrec.index import as_lister, top_k
 from avrec.interactions import Histories
-from avrec.models.newcomers import BySegment, Stated, stated
+from avrec.models.newcomers import BySegment, Stated, Tastes
 from avrec.schema import INTERACTIONS, ITEMS, TIME, conform
 from avrec.vocab import Vocabulary
 
@@ -29,6 +29,10 @@ ITEM_TABLE = conform(
     pa.table({"item_id": IDS, "title": IDS, "tags": pa.array(TAGS, pa.list_(pa.string()))}), ITEMS
 )
 TAKEN = interactions([*(("a", n) for n in (0, 1, 1, 1, 2, 3, 6)), ("b", 1), ("b", 6)])
+
+
+def stated(likes, items, taken):
+    return Tastes(items, taken).histories(likes)
 
 
 def test_liked_items_weigh_one_and_a_liked_tag_as_much_as_an_item():

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from avrec.serving.auth import ADMIN, EVENTS, READ, create_key
-from avrec.serving.messages import MAX_EVENTS, MAX_K
+from avrec.serving.messages import MAX_CANDIDATES, MAX_EVENTS, MAX_K
 from avrec.serving.state import StateError
 from tests.serving.world import BLUE_FAN, IDS, ODD, RED_FAN, bundle
 
@@ -135,6 +135,43 @@ def test_served_lists_are_logged_for_later_joins(client, service):
     assert [row["rank"] for row in logged] == [1, 2]
 
 
+def rank(client, *items, **body):
+    answer = client.post("/v1/rank", json={"items": items} | body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_callers_candidates_come_in_the_order_of_the_persons_taste(client, service):
+    answer = rank(client, "r5", "b7", "r2", "b4", "b4", "no such", user_id=BLUE_FAN)
+    assert ids(answer) == ["b4", "b7", "r2", "r5"]
+    assert answer["unknown"] == ["no such"]
+    assert [item["rank"] for item in answer["items"]] == [1, 2, 3, 4]
+    assert answer["items"][0]["reason"] == "Same kind"
+    assert answer["left_out"] == []
+    logged = service.state.seal(9).served.to_pylist()
+    assert [row["item_id"] for row in logged] == ids(answer)
+    assert {row["request_id"] for row in logged} == {answer["request_id"]}
+    assert ids(rank(client, "r5", "b7", context={"session": ["r0"]}, k=1)) == ["r5"]
+
+
+def test_candidates_that_are_finished_refused_or_broken_are_left_out_and_told(client):
+    post(client, event("1", user_id=RED_FAN, item_id="b2", kind="skip"))
+    post(client, event("2", user_id=RED_FAN, item_id="r4", kind="complete"))
+    answer = rank(client, "r0", "r1", "r4", "b2", "b9", "b3", user_id=RED_FAN)
+    assert ids(answer) == ["r0", "b3"]
+    left = {one["item_id"]: one["reason"] for one in answer["left_out"]}
+    expected = {"r1": "finished", "r4": "finished", "b2": "refused", "b9": "unplayable"}
+    assert left == expected
+
+
+def test_candidates_must_be_some_and_not_too_many(client):
+    for items in ([], ["b0"] * (MAX_CANDIDATES + 1), "b0", [3]):
+        answer = client.post("/v1/rank", json={"items": items})
+        assert answer.status_code == 422
+        assert message(answer).startswith("items")
+    assert ids(rank(client, *["no such"] * MAX_CANDIDATES)) == []
+
+
 @pytest.mark.parametrize("item_id", ["b0", *ODD])
 def test_similar_finds_any_id(client, item_id):
     answer = client.get(f"/v1/items/{quote(item_id, safe='')}/similar", params={"k": 2})
@@ -212,6 +249,7 @@ def test_without_a_right_key_only_health_and_documentation_answer(api, key):
 def test_a_reading_key_may_not_post_events(api, tmp_path):
     reader = TestClient(api, headers={"X-API-Key": create_key(tmp_path / "keys.json", [READ])})
     assert reader.post("/v1/recommendations", json={}).status_code == 200
+    assert reader.post("/v1/rank", json={"items": ["b0"]}).status_code == 200
     answer = reader.post("/v1/events", json={"events": [event("1")]})
     assert answer.status_code == 403
     assert "events" in message(answer)

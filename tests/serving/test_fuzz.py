@@ -21,14 +21,28 @@ ANY = st.recursive(
     max_leaves=8,
 )
 ID = st.sampled_from(IDS) | TEXT | st.text(max_size=600) | ANY
+IDS_OR_NOT = st.lists(ID, max_size=3) | ANY
+LIKES = st.fixed_dictionaries(
+    {}, optional={"items": IDS_OR_NOT, "tags": IDS_OR_NOT, "creators": IDS_OR_NOT}
+)
+CONTEXT = (
+    st.fixed_dictionaries(
+        {}, optional={"session": st.lists(ID, max_size=3), "likes": LIKES | ANY, "language": ID}
+    )
+    | ANY
+)
 ASK = st.fixed_dictionaries(
     {},
     optional={
         "user_id": ID,
         "k": st.integers(-1, 600) | ANY,
-        "exclude": st.lists(ID, max_size=3) | ANY,
-        "context": st.fixed_dictionaries({}, optional={"session": st.lists(ID, max_size=3)}) | ANY,
+        "exclude": IDS_OR_NOT,
+        "context": CONTEXT,
     },
+)
+RANK = st.fixed_dictionaries(
+    {"items": st.lists(ID, max_size=5) | ANY},
+    optional={"user_id": ID, "k": st.integers(-1, 600) | ANY, "context": CONTEXT},
 )
 AT = st.datetimes().map(str) | st.datetimes().map(lambda t: f"{t.isoformat()}Z") | ANY
 EVENT = st.fixed_dictionaries(
@@ -69,6 +83,17 @@ def test_any_ask(client, body):
 
 
 @fuzz
+@given(RANK | ANY)
+def test_any_candidates(client, body):
+    answer = send(client, "/v1/rank", body)
+    if answer.status_code == 200:
+        shown = [item["item_id"] for item in answer.json()["items"]]
+        left = [one["item_id"] for one in answer.json()["left_out"]]
+        assert len({*shown, *left}) == len(shown) + len(left)
+        assert {*shown, *left} <= set(body["items"])
+
+
+@fuzz
 @given(BATCH)
 def test_any_batch_is_accounted_for(client, service, body):
     take(service.state)
@@ -87,7 +112,7 @@ def test_any_batch_is_accounted_for(client, service, body):
 
 
 @fuzz
-@given(st.binary(max_size=200), st.sampled_from(["/v1/recommendations", "/v1/events"]))
+@given(st.binary(max_size=200), st.sampled_from(["/v1/recommendations", "/v1/rank", "/v1/events"]))
 def test_any_bytes(client, content, path):
     send(client, path, content)
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 
+from avrec.copies import Copies
 from avrec.errors import ArtifactError
 from avrec.feedback import FeedbackConfig
 from avrec.interactions import Histories, UserHistories, histories
@@ -30,25 +31,34 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 class TwoKinds:
     """Lists the kind that a history has more of, then the rest; by row within a kind."""
 
-    policy = "two_kinds"
     retrievers = ()
+    policy, newcomers = "two_kinds", None
+    knowledge = SimpleNamespace(
+        playable=np.array([i != "b9" for i in IDS]), copies=Copies.none(len(IDS))
+    )
 
-    def recommend(self, queries, *, k, at, exclude=None):
-        return [self._list(queries.row(q), exclude.row(q), k) for q in range(len(queries))]
+    def recommend(self, queries, *, k, at, exclude, context, attempt):
+        barred = {*queries.row(0), *exclude.row(0)}
+        rows = [row for row in range(len(IDS)) if row not in barred]
+        return [self._list(queries.row(0), rows, k)]
+
+    def rank(self, queries, items, *, k, at, context, attempt):
+        return [self._list(queries.row(0), items.row(0), k)]
 
     def similar(self, item, k):
-        return self._list(np.array([item]), np.array([item]), k)
+        return self._list([item], [row for row in range(len(IDS)) if row != item], k)
 
-    def _list(self, history, left_out, k):
+    def _list(self, history, rows, k):
         kinds = Counter(IDS[row][0] for row in history)
-        rows = [r for r in range(len(IDS)) if r not in {*history, *left_out}]
         rows = sorted(rows, key=lambda r: (-kinds[IDS[r][0]], r))[:k]
         count = len(rows)
         return SimpleNamespace(
             items=np.array(rows, np.int32),
             scores=np.linspace(1, 0, count, dtype=np.float32),
+            propensities=np.ones(count, np.float32),
             sources=[("kind",)] * count,
             reasons=["Same kind"] * count,
+            policy=self.policy,
         )
 
 

@@ -17,12 +17,14 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
+from avrec.candidates import Attempt
 from avrec.serving.auth import OF, Grant
 from avrec.serving.messages import MAX_ID_LENGTH, Id, Message
 from avrec.serving.page import OPEN, session
 from avrec.serving.page.gallery import Gallery, Medium
 from avrec.serving.page.status import Status, status_of
-from avrec.serving.service import Service, Wish
+from avrec.serving.people import Wish
+from avrec.serving.service import Service
 
 page = APIRouter(include_in_schema=False)
 CONTENT_TYPES = {
@@ -149,7 +151,7 @@ async def person(user_id: str, grant: TheGrant, service: TheService) -> PersonSe
     if not user_id or len(user_id) > MAX_ID_LENGTH or OF in user_id:
         raise HTTPException(404, "no user can have this id")
     wish = Wish(request_id="", k=1, at=datetime.now(UTC), user_id=grant.own(user_id))
-    past = (await asyncio.to_thread(service.person, wish)).history
+    past = (await asyncio.to_thread(service.person, wish, Attempt())).history
     rows = zip(past.items, past.at, past.weights, strict=True)
     history = [
         Past(
