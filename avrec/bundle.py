@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,19 +19,35 @@ from avrec.factors import Retriever
 from avrec.feedback import FeedbackConfig
 from avrec.index import Lister
 from avrec.interactions import Histories, UserHistories, histories
-from avrec.models import als, content, popularity, ranker, towers
+from avrec.models import als, cold, content, popularity, ranker, towers
+from avrec.models.cold import ContentMap
+from avrec.models.fields import FieldsConfig, with_fields
 from avrec.models.knowledge import knowledge
 from avrec.models.newcomers import Tastes
 from avrec.recommend import SOURCES, Newcomers, RecommendConfig, Recommender
-from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS
+from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS, conform
 from avrec.sources import segmented
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
 
 logger = logging.getLogger(__name__)
 MODELS = (*SOURCES, "ranker")
+TIMED = ("item_id", "uri", "duration_seconds")
 SEEN = pa.schema([pa.field(name, pa.string(), nullable=False) for name in ("user_id", "item_id")])
 """One row per item that a user must not be shown again."""
+
+
+class Cold(NamedTuple):
+    """How a model's vectors of new items are foretold: a map, and the fields that it reads."""
+
+    map: ContentMap
+    fields: FieldsConfig
+
+    def content(self, pooled: pool.Content, items: pa.Table, seconds: Values) -> pool.Content:
+        """What the map reads of a catalogue: its content, with the fields of ITEMS."""
+        uris = pa.array([""] * len(items), pa.string())
+        media = pa.table([items["item_id"], uris, pa.array(seconds)], names=TIMED)
+        return with_fields(pooled, items, self.fields, conform(media, MEDIA))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +55,8 @@ class Bundle:
     """A loaded bundle.
 
     `items` is sorted as `vocabulary`; `seen` has one row a user of `users`; `durations_seconds`
-    one entry an item, NaN where unknown.
+    one entry an item, NaN where unknown. `maps` are of the models, by name, that items can be
+    added to by their `content`.
     """
 
     version: str
@@ -49,6 +67,8 @@ class Bundle:
     seen: Histories
     durations_seconds: Values
     feedback: FeedbackConfig
+    content: pool.Content | None
+    maps: Mapping[str, Cold]
 
 
 def catalogue(items: pa.Table) -> tuple[pa.Table, Vocabulary]:
@@ -125,7 +145,7 @@ def build_recommender(
     titles = items["title"].to_pylist()
     made = Recommender(vocabulary, titles, retrievers, known, scorer, config)
     by_language = segmented(items, interactions, vocabulary, known.playable)
-    return made.welcoming(Newcomers(Tastes(items, interactions), by_language))
+    return made.welcoming(Newcomers(Tastes(items, known.counts), by_language))
 
 
 def retriever(
@@ -209,6 +229,7 @@ def load(artifact: Artifact) -> Bundle:
     config = RecommendConfig.of(facts["recommend"])
     copies = artifact.table("duplicates.parquet", DUPLICATES)
     recommender = build_recommender(items, interactions, models, config, media, copies)
+    pooled = pool.load(artifact, vocabulary) if "content" in models else None
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks
     everyone = pa.chunked_array(chunks, pa.string())
@@ -222,7 +243,23 @@ def load(artifact: Artifact) -> Bundle:
         seen=_rows(seen, past.users, vocabulary),
         durations_seconds=recommender.knowledge.duration_seconds,
         feedback=FeedbackConfig(**facts["feedback"]),
+        content=pooled,
+        maps={} if pooled is None else _maps(artifact, pooled, items, media),
     )
+
+
+def _maps(
+    artifact: Artifact, pooled: pool.Content, items: pa.Table, media: pa.Table
+) -> dict[str, Cold]:
+    maps = {}
+    for name in artifact.names():
+        model, is_cold, _ = name.partition(".cold.json")
+        if is_cold:
+            fields = cold.fields_of(artifact, model)
+            learned = cold.load(artifact, model, with_fields(pooled, items, fields, media))
+            assert learned is not None
+            maps[model] = Cold(learned, fields)
+    return maps
 
 
 def _rows(pairs: pa.Table, users: Vocabulary, items: Vocabulary) -> Histories:

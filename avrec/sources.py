@@ -99,15 +99,15 @@ class Segmented:
     name = SEGMENT
 
     def __init__(self, model: BySegment, playable: Mask) -> None:
-        self._model, self._playable = model, playable
+        self.model, self._playable = model, playable
 
     def ask(self, queries: Queries) -> Asked:
         """See `Source`; whose segment is not known gets none."""
         told = list(queries.segments) or [None] * len(queries)
-        known = self._model.segments.idx(pa.array(told, pa.string())) >= 0
-        vectors = self._model.vectors_of(told)
+        known = self.model.segments.idx(pa.array(told, pa.string())) >= 0
+        vectors = self.model.vectors_of(told)
         vectors[~known | (queries.histories.lengths() > 0)] = 0
-        items = self._model.items.vectors
+        items = self.model.items.vectors
         return Asked(_nearest(vectors, items, self._playable, queries.exclude), vectors, items)
 
 

@@ -5,6 +5,7 @@ ray job submit -- python -m jobs.embed --config jobs/demo.toml
 
 import logging
 from collections import Counter
+from dataclasses import asdict
 
 from avrec.config import RunConfig
 from avrec.distributed import embed
@@ -31,7 +32,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     if report.stages:
         with workspace.create("embed_stats", workspace.recipe(config.embed)) as draft:
             draft.add_json("stats.json", report.to_json())
-    outside = {"ledger": embed.fingerprint(contents, how)}
+    outside = {"ledger": embed.fingerprint(contents, how), "form": pool.FORM}
     recipe = workspace.recipe(config.embed, "items", "media", *told, outside=outside)
     per_item = [name for name in embed.PER_ITEM if getattr(config.embed, name)]
     if all(workspace.has(n, recipe) for n in ("quarantine", *per_item, "content", "embeddings")):
@@ -47,6 +48,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         embed.write_embeddings(contents, how, refused, draft, pooling)
     with workspace.create("content", recipe) as draft:
         pool.save(pooling.content(), draft)
+        encoding = {"embed": asdict(config.embed), "limits": asdict(config.media.limits)}
+        draft.add_json(pool.ENCODING, encoding)
     for kind, count in Counter(refused["kind"].to_pylist()).most_common():
         logger.warning("not embedded %s", pairs(kind=kind, rows=count))
 

@@ -33,7 +33,7 @@ LAYERS = [
     {"recommend_config", "fusion"},
     {"recommend", "evaluate", "baselines", "duplicates"},
     {"bundle", "sample", "tuning", "tuning_plot"},
-    {"lineup", "report", "checks"},
+    {"lineup", "report", "checks", "growth"},
     {"config"},
     {"distributed", "serving"},
 ]

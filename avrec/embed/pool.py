@@ -1,17 +1,46 @@
 """From vectors of segments to one vector an item and encoder, over the whole catalogue."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 
-from avrec.arrays import Array, Idx, Vectors, unit
+from avrec.arrays import Array, Idx, Vector, Vectors, unit
 from avrec.errors import ArtifactError
 from avrec.schema import EMBEDDINGS, conform
 from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
+
+SCALES = "content.scales.safetensors"
+ENCODING = "content.encoding.json"
+"""Beside pooled content: how it was embedded, sections `[embed]` and `[media.limits]`."""
+FORM = "2"
+"""Goes up when what is written of the same embeddings changes."""
+
+
+class Scale(NamedTuple):
+    """How means of one encoder are standardised; an infinite spread gives zeros."""
+
+    mean: Vector
+    spread: Vector
+
+    @classmethod
+    def of(cls, means: Vectors) -> Self:
+        """Measure means; a dimension that all share says nothing, and one row has no spread."""
+        if len(means) < 2:  # noqa: PLR2004
+            return cls(np.zeros(means.shape[1], np.float32), np.ones(means.shape[1], np.float32))
+        spread = means.std(axis=0)
+        told = spread > 1e-6 * (np.abs(means).max(axis=0) + 1e-12)
+        return cls(means.mean(axis=0), np.where(told, spread, np.float32(np.inf)))
+
+    def standardised(self, means: Vectors) -> Vectors:
+        """Standardise means, which may be of items made a moment ago; unit rows, zeros stay."""
+        has = means.any(axis=1)
+        vectors = np.zeros_like(means)
+        vectors[has] = (means[has] - self.mean) / self.spread
+        return unit(vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +48,18 @@ class Content:
     """What is known of the items from their media and texts.
 
     `modalities` maps an encoder (name@revision) to unit vectors of shape (num_items, dim), one row
-    a catalogue row; a row of zeros is an item that the encoder saw nothing of.
+    a catalogue row; a row of zeros is an item that the encoder saw nothing of. `scales` says how
+    they were standardised, for items to come.
     """
 
     items: Vocabulary
     modalities: Mapping[str, Vectors]
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+
+    def of(self, rows: Idx) -> "Content":
+        """Content of some of the rows, ascending, as a catalogue of their own."""
+        modalities = {name: vectors[rows] for name, vectors in self.modalities.items()}
+        return Content(Vocabulary(self.items.id_of(rows)), modalities, self.scales)
 
     def joined(self) -> Vectors:
         """One vector an item, shape (num_items, sum of the dims), unit rows.
@@ -58,12 +94,9 @@ class Sums:
         np.add.at(self.sums, rows[known], vectors[known])
         np.add.at(self.counts, rows[known], 1)
 
-    def pooled(self) -> Vectors:
-        """Standardised means of length 1; zeros where there is nothing."""
-        means = (self.sums / np.maximum(self.counts, 1)[:, None]).astype(np.float32)
-        has = self.counts > 0
-        means[has] = _standardised(means[has])
-        return unit(means)
+    def means(self) -> Vectors:
+        """Means; zeros where there is nothing."""
+        return (self.sums / np.maximum(self.counts, 1)[:, None]).astype(np.float32)
 
 
 class Pooling:
@@ -92,8 +125,9 @@ class Pooling:
         Mean and spread of a dimension are taken over the items that have it. A dimension that all
         share says nothing and is zero; a catalogue of one keeps its vector as it is.
         """
-        names = sorted(self._sums)
-        return Content(self.items, {name: self._sums[name].pooled() for name in names})
+        means = {name: self._sums[name].means() for name in sorted(self._sums)}
+        scales = {n: Scale.of(m[self._sums[n].counts > 0]) for n, m in means.items()}
+        return Content(self.items, {n: scales[n].standardised(means[n]) for n in means}, scales)
 
 
 def pool(embeddings: pa.Table, items: Vocabulary) -> Content:
@@ -104,8 +138,10 @@ def pool(embeddings: pa.Table, items: Vocabulary) -> Content:
 
 
 def save(content: Content, draft: Draft) -> None:
-    """Write `content.safetensors` and `content.json`."""
+    """Write `content.safetensors`, `content.scales.safetensors` and `content.json`."""
+    scales = {name: np.stack(scale) for name, scale in content.scales.items()}
     draft.add_tensors("content.safetensors", content.modalities)
+    draft.add_tensors(SCALES, scales)
     draft.add_json(
         "content.json",
         {
@@ -125,7 +161,12 @@ def load(artifact: Artifact, items: Vocabulary) -> Content:
         raise ArtifactError(
             f"{artifact.place.path} belongs to another catalogue; run the job embed again"
         )
-    return Content(items, artifact.tensors("content.safetensors"))
+    scales = artifact.tensors(SCALES) if artifact.names(SCALES) else {}
+    return Content(
+        items,
+        artifact.tensors("content.safetensors"),
+        {name: Scale(*rows) for name, rows in scales.items()},
+    )
 
 
 def _matrix(vectors: pa.ChunkedArray, encoder: str) -> Vectors:
@@ -135,12 +176,3 @@ def _matrix(vectors: pa.ChunkedArray, encoder: str) -> Vectors:
         raise ArtifactError(f"vectors of {encoder} have lengths {sorted(dims)}; embed again")
     flat = pa.compute.list_flatten(vectors).to_numpy()
     return flat.reshape(-1, dims[0]).astype(np.float32, copy=False)
-
-
-def _standardised(vectors: Vectors) -> Vectors:
-    if len(vectors) < 2:  # noqa: PLR2004 -- one item has no spread
-        return vectors
-    spread = vectors.std(axis=0)
-    centred = vectors - vectors.mean(axis=0)
-    told = spread > 1e-6 * (np.abs(vectors).max(axis=0) + 1e-12)
-    return np.divide(centred, spread, out=np.zeros_like(centred), where=told)

@@ -22,6 +22,7 @@ from avrec.arrays import Array, Values, Vectors
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
+from avrec.models.fields import FIELD, FieldsConfig
 from avrec.models.landmarks import Landmarks, known, landmarks
 from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
@@ -173,6 +174,13 @@ def load(artifact: Artifact, name: str, content: Content) -> ContentMap | None:
     if facts["sharpness"] is not None:
         likeness = Landmarks(tensors["points"], tensors["lower"], facts["sharpness"])
     return ContentMap(likeness, tensors["x_mean"], tensors["y_mean"], tensors["weights"])
+
+
+def fields_of(artifact: Artifact, name: str) -> FieldsConfig:
+    """Tell which fields the map beside the model `name` reads."""
+    read = artifact.json(f"{name}.cold.json")["modalities"]
+    named = [one.removeprefix(FIELD) for one in read if one.startswith(FIELD)]
+    return FieldsConfig(names=tuple(named))
 
 
 def _tensors(learned: ContentMap) -> dict[str, Array]:

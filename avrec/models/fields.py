@@ -31,6 +31,8 @@ from avrec.vocab import Vocabulary
 CATEGORIES = ("tags", "creator_id", "language", "age_rating", "regions")
 NUMBERS = ("published_at", "duration_seconds")
 FIELDS = (*CATEGORIES, *NUMBERS)
+FIELD = "field/"
+"""Before the name of a field among the modalities."""
 KNOTS = 8
 WIDTH = 256
 PLACES = 2
@@ -83,13 +85,13 @@ def with_fields(
     found = {}
     for name in config.names:
         if name == "duration_seconds":
-            found[f"field/{name}"] = numbers(durations(files, content.items))
+            found[f"{FIELD}{name}"] = numbers(durations(files, content.items))
         elif name == "published_at":
             at = np.full(len(content.items), np.nan)
             at[row] = _moments(table[name])
-            found[f"field/{name}"] = numbers(at)
+            found[f"{FIELD}{name}"] = numbers(at)
         else:
-            found[f"field/{name}"] = categories(table[name], row, len(content.items))
+            found[f"{FIELD}{name}"] = categories(table[name], row, len(content.items))
     return Content(content.items, {**content.modalities, **found})
 
 

@@ -15,6 +15,8 @@ from avrec.interactions import Histories
 from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
 
+NUM_HASHES = 1024
+
 
 class Held(NamedTuple):
     """Values that some rows hold: `codes[n]` is held by the `owner[n]`-th of the rows asked."""
@@ -80,7 +82,7 @@ def knowledge(
     content: Content | None = None,
     media: pa.Table | None = None,
     *,
-    num_hashes: int = 1024,
+    num_hashes: int = NUM_HASHES,
 ) -> Knowledge:
     """Gather what is known of each item of the catalogue, in the order of its vocabulary.
 
@@ -101,11 +103,10 @@ def knowledge(
     vectors = np.zeros((num_items, 1), np.float32) if content is None else content.joined()
     files = MEDIA.empty_table() if media is None else media
     counts = np.bincount(row[row >= 0], minlength=num_items).astype(np.float64)
-    share = (counts + 1) / max(counts.sum() + num_items, 1)
     return Knowledge(
         counts=counts,
-        log_popularity=np.log(share * num_items).astype(np.float32),
-        published_at=_published(table["published_at"]),
+        log_popularity=log_popularity(counts),
+        published_at=published_at(table),
         duration_seconds=durations(files, vocabulary),
         content=vectors,
         playable=playable(files, vocabulary),
@@ -116,7 +117,19 @@ def knowledge(
     )
 
 
-def attribute(column: pa.ChunkedArray, num_hashes: int) -> Attribute:
+def log_popularity(counts: Values) -> Scores:
+    """Log of each item's smoothed share of interactions over an even share."""
+    share = (counts + 1) / max(counts.sum() + len(counts), 1)
+    return np.log(share * len(counts)).astype(np.float32)
+
+
+def published_at(items: pa.Table) -> Micros:
+    """When each of ITEMS came out, -1 where unknown."""
+    known: Micros = pc.fill_null(items["published_at"].cast(pa.int64()), -1).to_numpy()
+    return known
+
+
+def attribute(column: pa.ChunkedArray, num_hashes: int = NUM_HASHES) -> Attribute:
     """Number the values of a column of strings or of lists of strings; nulls are no value."""
     num_items = len(column)
     if pa.types.is_list(column.type):
@@ -165,8 +178,3 @@ def latest(histories: Histories) -> Idx:
 def _hash(text: str, num_hashes: int) -> int:
     """A row from 1; 0 stands for no value. It depends on the text alone, not on the catalogue."""
     return 1 + zlib.crc32(text.encode("utf-8", "surrogatepass")) % (num_hashes - 1)
-
-
-def _published(column: pa.ChunkedArray) -> Micros:
-    known: Micros = pc.fill_null(column.cast(pa.int64()), -1).to_numpy()
-    return known

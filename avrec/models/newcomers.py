@@ -6,12 +6,14 @@ nothing          what is popular in the user's segment: `BySegment`
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
-from avrec.arrays import Idx, Vectors, Weights
+from avrec.arrays import Idx, Values, Vectors, Weights
 from avrec.factors import Factors
 from avrec.interactions import Histories
 from avrec.schema import INTERACTIONS, ITEMS, conform
@@ -37,13 +39,12 @@ class Tastes:
 
     Args:
         items: ITEMS, in any order.
-        interactions: INTERACTIONS that popularity is counted on.
+        counts: how many took to each item, in the order of their vocabulary.
     """
 
-    def __init__(self, items: pa.Table, interactions: pa.Table) -> None:
+    def __init__(self, items: pa.Table, counts: Values) -> None:
         table = conform(items, ITEMS)
         self._vocabulary = Vocabulary.of(table["item_id"])
-        counts = _counts(interactions, self._vocabulary)
         rows = self._vocabulary.idx(table["item_id"])
         creators = [[one] for one in table["creator_id"].to_pylist()]
         self._of_tag = _best_of(table["tags"].to_pylist(), rows, counts)
@@ -112,6 +113,12 @@ class BySegment:
         counts[:, -1] = everybody[:, 0]
         self.items = Factors(items, counts.astype(np.float32))
 
+    def over(self, items: Factors) -> Self:
+        """The same segments over a catalogue that has changed; zeros are of none."""
+        made = copy(self)
+        made.items = items
+        return made
+
     def vectors_of(self, segments: Sequence[str | None]) -> Vectors:
         """One vector a user of the segment; None and unknown ones get what is popular with all."""
         place = self.segments.idx(pa.array(segments, pa.string()))
@@ -124,13 +131,8 @@ class BySegment:
         return self.vectors_of([None] * len(histories))
 
 
-def _counts(interactions: pa.Table, items: Vocabulary) -> Idx:
-    rows = items.idx(conform(interactions, INTERACTIONS)["item_id"])
-    return np.bincount(rows[rows >= 0], minlength=len(items)).astype(np.int32)
-
-
 def _best_of(
-    values: Sequence[Sequence[str | None] | None], rows: Idx, counts: Idx
+    values: Sequence[Sequence[str | None] | None], rows: Idx, counts: Values
 ) -> dict[str, tuple[int, ...]]:
     """For each value the PER_TAG rows holding it that most users took to, ties by row."""
     found: dict[str, list[int]] = {}

@@ -32,7 +32,9 @@ TAKEN = interactions([*(("a", n) for n in (0, 1, 1, 1, 2, 3, 6)), ("b", 1), ("b"
 
 
 def stated(likes, items, taken):
-    return Tastes(items, taken).histories(likes)
+    vocabulary = Vocabulary.of(items["item_id"])
+    counts = np.bincount(vocabulary.idx(taken["item_id"]), minlength=len(vocabulary))
+    return Tastes(items, counts).histories(likes)
 
 
 def test_liked_items_weigh_one_and_a_liked_tag_as_much_as_an_item():
