@@ -16,7 +16,7 @@ import numpy as np
 
 from avrec.arrays import Idx, Mask, Scores, Vectors
 from avrec.factors import Retriever
-from avrec.index_search import search_all
+from avrec.index_search import catalogue, search_all, search_in
 from avrec.interactions import Histories
 
 QUERIES_PER_BLOCK = 256
@@ -114,6 +114,32 @@ def top_k(
     if len(queries) >= MANY_QUERIES and len(queries) * len(items) >= MANY_SCORES:
         return TopK(*search_all(queries, items, k, exclude, listable, threads=threads))
     return _in_blocks(queries, items, k, exclude, listable)
+
+
+class Scan:
+    """Items made ready once for exact lists, one query or many at a time, from any thread.
+
+    It holds a copy of the vectors. Lists are those of `top_k`, made by the kernels alone.
+
+    Args:
+        items: shape (num_items, dim).
+        known: items that may be listed at all; default those that are not a zero row.
+    """
+
+    def __init__(self, items: Vectors, known: Mask | None = None) -> None:
+        listable = np.asarray(items.any(axis=1)) if known is None else known
+        self._ready = catalogue(items, listable)
+        self.top_k(items[:1], 1)  # compiles, lest the first request wait for it
+
+    def top_k(
+        self, queries: Vectors, k: int, exclude: Histories | None = None, *, threads: int = 1
+    ) -> TopK:
+        """Find the k items with the highest dot product for each query; see `top_k`."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        if exclude is not None and len(exclude) != len(queries):
+            raise ValueError(f"exclude must have {len(queries)} rows, got {len(exclude)}")
+        return TopK(*search_in(self._ready, queries, k, exclude, threads=threads))
 
 
 def _in_blocks(

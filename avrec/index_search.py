@@ -34,7 +34,14 @@ def search_all(
     Beside the lists, memory is a copy of the items and, a thread, `QUERIES_PER_BLOCK` times
     2 k + TILE keys and num_items / 8 bytes.
     """
-    catalogue, asked = _catalogue(items, listable), _asked(queries, exclude)
+    return search_in(catalogue(items, listable), queries, k, exclude, threads=threads)
+
+
+def search_in(
+    catalogue: Catalogue, queries: Vectors, k: int, exclude: Histories | None, *, threads: int
+) -> tuple[Idx, Scores]:
+    """Find lists of length `k` in a catalogue that is ready, which may be used by many at once."""
+    asked = _asked(queries, exclude)
     idx = np.empty((len(queries), k), np.int32)
     scores = np.empty((len(queries), k), np.float32)
     waiting = iter(range(0, len(queries), QUERIES_PER_BLOCK))
@@ -55,7 +62,8 @@ def search_all(
     return idx, scores
 
 
-def _catalogue(items: Vectors, listable: Mask) -> Catalogue:
+def catalogue(items: Vectors, listable: Mask) -> Catalogue:
+    """Make items ready: a copy of those that can be listed, in the order of the search."""
     rows = np.flatnonzero(listable).astype(np.int32)
     lengths = _lengths(items)[rows]
     order = np.argsort(-lengths, kind="stable")

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec import index
-from avrec.index import top_k
+from avrec.index import Scan, top_k
 from avrec.interactions import Histories
 
 
@@ -84,3 +84,12 @@ def test_rejects_threads_below_one():
 def test_rejects_an_exclude_of_other_length():
     with pytest.raises(ValueError, match="exclude must have 1 rows, got 2"):
         top_k(np.ones((1, 2), np.float32), np.ones((3, 2), np.float32), 1, Histories.of([[], []]))
+
+
+@given(world=worlds(), k=st.integers(1, 15))
+def test_a_scan_lists_what_top_k_lists(world, k):
+    queries, items, barred = world
+    exclude = Histories.of(barred)
+    found, expected = Scan(items).top_k(queries, k, exclude), top_k(queries, items, k, exclude)
+    np.testing.assert_array_equal(found.idx, expected.idx)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)

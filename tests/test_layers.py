@@ -27,7 +27,7 @@ LAYERS = [
         "rerank",
         "metrics",
     },
-    {"models", "alike", "likeness", "candidates"},
+    {"models", "alike", "likeness", "candidates", "index_ann"},
     {"sources"},
     {"reasons"},
     {"recommend_config", "fusion"},
