@@ -1,0 +1,48 @@
+"""Measure the online service, part by part, against its peers.
+
+    python -m jobs.benchmark_serve [--only http ...] [--repeats 5] [--memory-seconds 1800]
+
+Each figure is one line of JSON. Sides take turns; of the turns, the best and the median are told.
+The bundle is simulated (see `jobs.benchmark_serve_world`). All sides, and the client, share the
+machine.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+from jobs import (
+    benchmark_serve_http,
+    benchmark_serve_index,
+    benchmark_serve_live,
+    benchmark_serve_memory,
+    benchmark_serve_topk,
+)
+from jobs.benchmark_serve_figures import Figure
+
+Part = Callable[[argparse.Namespace], list[Figure]]
+
+PARTS: dict[str, Part] = {
+    "http": benchmark_serve_http.run,
+    "live": benchmark_serve_live.run,
+    "memory": benchmark_serve_memory.run,
+    "topk": benchmark_serve_topk.run,
+    "index": benchmark_serve_index.run,
+}
+
+
+def main() -> None:
+    """Run the parts that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory-seconds", type=int, default=30, help="1800 for the real figure")
+    parser.add_argument("--items", type=int, default=1_000_000, help="of the part index")
+    arguments = parser.parse_args()
+    for name in arguments.only:
+        for figure in PARTS[name](arguments):
+            print(json.dumps(figure), flush=True)
+
+
+if __name__ == "__main__":
+    main()
