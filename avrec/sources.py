@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from avrec.arrays import Array, Idx, Mask, Vectors
 from avrec.factors import Retriever
-from avrec.index import Lister, top_k
+from avrec.index import Lister, Scan
 from avrec.interactions import Histories
 from avrec.models.knowledge import Knowledge
 from avrec.models.newcomers import BySegment
@@ -81,16 +81,18 @@ class Modelled:
 
     def __init__(self, model: Retriever | Lister, playable: Mask) -> None:
         self.name, self._model, self._playable = model.name, model, playable
-        self._known = None if isinstance(model, Lister) else model.items.known() & playable
+        self._scan: Scan | None = None
+        if not isinstance(model, Lister):
+            self._scan = Scan(model.items.vectors, model.items.known() & playable)
 
     def ask(self, queries: Queries) -> Asked:
         """See `Source`."""
         model = self._model
         if isinstance(model, Lister):
             return Asked(_listing(model, queries, self._playable))
-        assert self._known is not None
-        vectors, items = model.user_vectors(queries.histories), model.items.vectors
-        return Asked(_nearest(vectors, items, self._known, queries.exclude), vectors, items)
+        assert self._scan is not None
+        vectors = model.user_vectors(queries.histories)
+        return Asked(_nearest(vectors, self._scan, queries.exclude), vectors, model.items.vectors)
 
 
 class Segmented:
@@ -99,7 +101,7 @@ class Segmented:
     name = SEGMENT
 
     def __init__(self, model: BySegment, playable: Mask) -> None:
-        self.model, self._playable = model, playable
+        self.model, self._scan = model, Scan(model.items.vectors, playable)
 
     def ask(self, queries: Queries) -> Asked:
         """See `Source`; whose segment is not known gets none."""
@@ -107,8 +109,8 @@ class Segmented:
         known = self.model.segments.idx(pa.array(told, pa.string())) >= 0
         vectors = self.model.vectors_of(told)
         vectors[~known | (queries.histories.lengths() > 0)] = 0
-        items = self.model.items.vectors
-        return Asked(_nearest(vectors, items, self._playable, queries.exclude), vectors, items)
+        found = _nearest(vectors, self._scan, queries.exclude)
+        return Asked(found, vectors, self.model.items.vectors)
 
 
 class Fresh:
@@ -232,14 +234,13 @@ def _fill(row: Idx, items: Idx, barred: Idx, knowledge: Knowledge) -> None:
     row[: len(shown)] = shown
 
 
-def _nearest(vectors: Vectors, items: Vectors, known: Mask, exclude: Histories) -> Lists:
+def _nearest(vectors: Vectors, scan: Scan, exclude: Histories) -> Lists:
     def lists(rows: Idx, k: int) -> Idx:
         found = np.full((len(rows), k), -1, np.int32)
         told = np.flatnonzero(vectors[rows].any(axis=1))
         asked = rows[told]
         if len(asked) and k:
-            best = top_k(vectors[asked], items, k, exclude=exclude.take(asked), known=known)
-            found[told] = best.idx
+            found[told] = scan.top_k(vectors[asked], k, exclude.take(asked)).idx
         return found
 
     return lists

@@ -81,7 +81,7 @@ def create_api(
     return api
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.models.active
 
 

@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 routes = APIRouter(prefix="/v1")
 
 
-def the_grant(request: Request) -> Grant:
+async def the_grant(request: Request) -> Grant:
     """Give what the key of the request allows."""
     return request.state.grant
 
 
-def the_meters(request: Request) -> Meters:
+async def the_meters(request: Request) -> Meters:
     """Give those of the application."""
     return request.app.state.meters
 

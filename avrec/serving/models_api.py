@@ -17,7 +17,7 @@ from avrec.serving.routing import Routing, RoutingError
 routes = APIRouter(prefix="/models")
 
 
-def the_models(request: Request) -> Models:
+async def the_models(request: Request) -> Models:
     """Give those of the application."""
     return request.app.state.models
 

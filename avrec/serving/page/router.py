@@ -92,15 +92,15 @@ class Span(NamedTuple):
     size: int
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.models.active
 
 
-def _gallery(request: Request) -> Gallery:
+async def _gallery(request: Request) -> Gallery:
     return request.app.state.gallery
 
 
-def _grant(request: Request) -> Grant:
+async def _grant(request: Request) -> Grant:
     return request.state.grant
 
 
