@@ -98,6 +98,23 @@ def merge(items: pa.Table | None, media: pa.Table) -> Catalogue:
     )
 
 
+def put(items: pa.Table | None, more: pa.Table) -> pa.Table | None:
+    """Put ITEMS over those of their ids, or beside them."""
+    if items is None or not len(more):
+        return more if len(more) else items
+    kept = pc.invert(pc.is_in(items["item_id"], value_set=more["item_id"].combine_chunks()))
+    return pa.concat_tables([items.filter(kept), more])
+
+
+def without(joined: Catalogue, gone: pa.Table) -> Catalogue:
+    """Leave out items by `item_id`, and their files."""
+    ids = gone["item_id"].combine_chunks()
+    tables = (
+        table.filter(pc.invert(pc.is_in(table["item_id"], value_set=ids))) for table in joined
+    )
+    return Catalogue(*tables)
+
+
 def readable(item_id: str) -> str:
     """Make a title of a file's path.
 

@@ -3,23 +3,36 @@
     live/events-00000001.parquet   EVENTS of one batch
     live/served-00000001.parquet   RECOMMENDATIONS of one batch
     live/forgotten.parquet         FORGOTTEN: whose past may not be used
+    live/items.parquet             ITEMS that were put
+    live/gone.parquet              GONE: items that were deleted
 
 A batch is named by its number, so writing it twice leaves it there once.
 """
 
 import hashlib
 import logging
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from avrec.schema import EVENTS, FORGOTTEN, RECOMMENDATIONS, conform
+from avrec.schema import EVENTS, FORGOTTEN, ITEMS, RECOMMENDATIONS, conform
 from avrec.store import Place
 
 logger = logging.getLogger(__name__)
 FOLDER, NOTES = "live", "forgotten.parquet"
+PUT, DELETED = "items.parquet", "gone.parquet"
+GONE = pa.schema([pa.field("item_id", pa.string(), nullable=False)])
+"""One row an item that is in no catalogue any more."""
+
+
+class Told(NamedTuple):
+    """What a service was told of the catalogue: ITEMS put, and GONE."""
+
+    put: pa.Table
+    gone: pa.Table
 
 
 def write_batch(root: Place, number: int, events: pa.Table, served: pa.Table) -> None:
@@ -40,6 +53,19 @@ def write_forgotten(root: Place, forgotten: pa.Table) -> None:
         if len(left) < len(table):
             (root / FOLDER).write_table(name, left)
     (root / FOLDER).write_table(NOTES, forgotten)
+
+
+def write_items(root: Place, told: Told) -> None:
+    """Put all that became of the catalogue, over what was there."""
+    (root / FOLDER).write_table(PUT, conform(told.put, ITEMS))
+    (root / FOLDER).write_table(DELETED, conform(told.gone, GONE))
+
+
+def read_items(root: Place) -> Told:
+    """What became of the catalogue; nothing where no service was told."""
+    if not _names(root, (PUT,)):
+        return Told(ITEMS.empty_table(), GONE.empty_table())
+    return Told(conform(_read(root, PUT), ITEMS), conform(_read(root, DELETED), GONE))
 
 
 def read_events(root: Place) -> pa.Table:
@@ -71,9 +97,9 @@ def without_forgotten(table: pa.Table, forgotten: pa.Table) -> pa.Table:
     return table.filter(pc.fill_null(pc.greater(at, until), fill_value=True))
 
 
-def fingerprint(root: Place) -> str:
-    """Tell the files by their names, sizes and times, in a few characters."""
-    found = _infos(root)
+def fingerprint(root: Place, prefixes: tuple[str, ...] = ("events-", "served-", NOTES)) -> str:
+    """Tell the files whose names begin so by these, sizes and times, in a few characters."""
+    found = [one for one in _infos(root) if one.base_name.startswith(prefixes)]
     text = repr([(one.base_name, one.size, one.mtime_ns) for one in found])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Write the service's live events below `live` in a workspace, for the next training.
+"""Write live events, and items put and deleted, below `live` in a workspace, for training.
 
 python -m jobs.drain --workspace DIR --state FILE_OR_URL [--redis-password FILE]
 """
@@ -7,8 +7,8 @@ import argparse
 import sys
 
 from avrec.errors import AvrecError
-from avrec.serving.drain import drain
-from avrec.serving.states import open_state
+from avrec.serving.drain import drain, drain_items
+from avrec.serving.states import open_board, open_state
 from avrec.store import Workspace
 
 
@@ -21,7 +21,11 @@ def main() -> None:
     args = parser.parse_args()
     try:
         state = open_state(args.state, password_file=args.redis_password)
-        print(f"drained {drain(state, Workspace(args.workspace).root)} events")
+        board = open_board(args.state, password_file=args.redis_password)
+        root = Workspace(args.workspace).root
+        told = drain_items(board, root)
+        print(f"drained {drain(state, root)} events")
+        print(f"told of {len(told.put)} items put, {len(told.gone)} deleted")
     except (AvrecError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -4,51 +4,37 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from avrec import bundle, checks
-from avrec.embed import pool
-from avrec.embed.text import WordHashes, texts
+from avrec import checks
 from avrec.factors import Factors
-from avrec.growth import Changes, grow
+from avrec.growth import Changes, Move, MovedLister, grow
+from avrec.index import TopK
 from avrec.interactions import Histories
 from avrec.models import als, cold
 from avrec.models.cold import ColdConfig
-from avrec.schema import EMBEDDINGS, ITEMS
+from avrec.schema import ITEMS
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
-from tests.bundles import write_bundle
+from tests.bundles import ENCODER, means, write_bundle, write_content
 
 WORDS = {"b": "blues guitar slide", "r": "racing cars engine"}
 TITLES = {f"{kind}{n}": f"{words} {n}" for kind, words in WORDS.items() for n in range(5)}
 CATALOGUE = [{"item_id": i, "title": t, "tags": [i[0]]} for i, t in TITLES.items()]
 PAIRS = [(f"{kind}-fan", f"{kind}{n}") for kind in WORDS for n in range(4)] + [("b-fan", "r4")]
-ENCODER = "word_hashes@1"
 
 
 def table(rows):
     return pa.Table.from_pylist(list(rows), schema=ITEMS)
 
 
-def means(items):
-    return WordHashes().encode(texts(items))
-
-
-def embeddings(items):
-    columns = [items["item_id"], [ENCODER] * len(items), [0.0] * len(items), [0.0] * len(items)]
-    return pa.table([*columns, list(means(items))], schema=EMBEDDINGS)
-
-
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory):
     """Words as content, and ALS factors that tell the kinds apart, with their map from words."""
     workspace = Workspace(str(tmp_path_factory.mktemp("grown")))
-    items, vocabulary = bundle.catalogue(table(CATALOGUE))
-    pooled = pool.pool(embeddings(items), vocabulary)
-    vectors = np.zeros((len(items), 2), np.float32)
+    pooled = write_content(workspace, CATALOGUE)
+    vectors = np.zeros((len(CATALOGUE), 2), np.float32)
     vectors[np.arange(10), [int(i[0] == "r") for i in sorted(TITLES)]] = 1
-    factors = Factors(vocabulary, vectors)
+    factors = Factors(pooled.items, vectors)
     learned = cold.learn(factors, pooled.joined(), ColdConfig(reg=0.1))
-    with workspace.create("content", workspace.recipe({})) as draft:
-        pool.save(pooled, draft)
     with workspace.create("als", workspace.recipe({})) as draft:
         als.save(als.ALS(factors, als.ALSConfig(dim=2)), draft)
         cold.save(learned, pooled, draft, "als")
@@ -153,9 +139,6 @@ def test_the_order_of_changes_does_not_matter_and_lists_stay_sound(loaded, order
 
 
 def test_models_without_vectors_list_what_they_know(loaded):
-    from avrec.growth import Move, MovedLister  # noqa: PLC0415
-    from avrec.index import TopK  # noqa: PLC0415
-
     class Ascending:
         name = "ascending"
 

@@ -8,7 +8,7 @@ else lies there is listed, so that a broken file ends as an error and not in sil
 
 import hashlib
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +94,14 @@ def expand(inputs: Iterable[str]) -> Listing:
                     "name a folder above both, or give a table with item_id and uri"
                 )
     return Listing(sorted(files.values()), num_skipped)
+
+
+def with_files(listing: Listing, more: Mapping[str, str]) -> Listing:
+    """Add files by item_id and uri; each takes the place of those of its item_id or its uri."""
+    uris = set(more.values())
+    kept = [one for one in listing.files if one.item_id not in more and one.uri not in uris]
+    named = [_from_row(item_id, uri, "") for item_id, uri in more.items()]
+    return Listing(sorted([*kept, *named]), listing.num_skipped)
 
 
 def _expand(uri: str) -> Listing:

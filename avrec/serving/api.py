@@ -20,7 +20,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
-from avrec.serving import lists_api, models_api
+from avrec.serving import catalogue_api, lists_api, models_api
 from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
@@ -74,6 +74,7 @@ def create_api(
     api.include_router(lists_api.routes, responses=FAULTS, dependencies=v1.dependencies)
     api.include_router(plain)
     api.include_router(page)
+    api.include_router(catalogue_api.routes, responses=FAULTS, dependencies=v1.dependencies)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(StateError, _unavailable)

@@ -22,6 +22,7 @@ from avrec.bundle import Bundle
 from avrec.feedback import finished, to_interactions
 from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
+from avrec.serving.catalogue import Catalogue
 from avrec.serving.judge import Tolerance
 from avrec.serving.models import Models
 from avrec.serving.page.gallery import Gallery
@@ -29,10 +30,8 @@ from avrec.serving.people import Taken
 from avrec.serving.rates import Rates
 from avrec.serving.service import Service
 from avrec.serving.shelf import WorkspaceShelf
-from avrec.serving.states import on_redis, open_board, open_state
+from avrec.serving.states import HEAD_NODE, on_redis, open_board, open_state
 from avrec.store import Workspace
-
-HEAD_NODE = "node:__internal_head__"
 
 
 class ServeArgs(BaseModel):
@@ -49,6 +48,11 @@ class ServeArgs(BaseModel):
     )
     redis_password: str | None = Field(default=None, description="File of that server's password.")
     keys: str = Field(description="File of hashed keys, as avrec.serving.auth makes it.")
+    media: list[str] = Field(
+        default=[],
+        description="Folders or URIs below which files of items that are put may lie, beside http "
+        "and https.",
+    )
     max_events: int = Field(default=200, ge=1, description="Latest events of a user that count.")
     keep_days: int = Field(default=90, ge=1, description="An event's id is known for, at least.")
     max_body_bytes: int = Field(default=MAX_BODY_BYTES, ge=1)
@@ -119,10 +123,12 @@ def open_models(args: ServeArgs) -> Models:
     state = open_state(
         args.state, password_file=secret, max_events=args.max_events, keep_days=args.keep_days
     )
+    board = open_board(args.state, password_file=secret)
     return Models(
-        open_board(args.state, password_file=secret),
+        board,
         WorkspaceShelf(Workspace(args.workspace)),
         lambda loaded: Service(loaded, state, interpreter(loaded)),
+        Catalogue(board, args.media),
         args.version,
         Tolerance(
             window=args.trial_requests,

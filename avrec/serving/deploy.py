@@ -103,11 +103,10 @@ def configuration(deployment: Deployment, template: Path) -> str:
     """Fill the places of `cluster/serve.yaml` in."""
     config = yaml.safe_load(template.read_text())
     config["http_options"]["port"] = deployment.port
-    config["applications"][0]["args"] |= {
-        "workspace": deployment.workspace,
-        "state": str(deployment.state),
-        "keys": str(deployment.home / "keys.json"),
-    }
+    service, embedder = config["applications"]
+    both = {"workspace": deployment.workspace, "state": str(deployment.state)}
+    service["args"] |= both | {"keys": str(deployment.home / "keys.json")}
+    embedder["args"] |= both
     return str(yaml.safe_dump(config))
 
 

@@ -21,6 +21,7 @@ MAX_K = 500
 MAX_ID_LENGTH = 512
 MAX_IDS = 10_000
 MAX_EVENTS = 1_000
+MAX_TEXT, MAX_TAGS = 20_000, 100
 MAX_CANDIDATES = 1_000
 MAX_LIKES = 100
 FIRST_YEAR = 1971
@@ -53,6 +54,9 @@ K = Annotated[
     int, AfterValidator(_within), Field(json_schema_extra={"minimum": 1, "maximum": MAX_K})
 ]
 At = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_not_ahead)]
+
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
 class Message(BaseModel):
@@ -193,6 +197,46 @@ class Receipt(BaseModel):
     duplicate: int
     refused: int
     events: list[Verdict]
+
+
+class ItemPut(Message):
+    """What is said of an item; what is left out is not known of it."""
+
+    title: Text
+    uri: Text | None = Field(default=None, description="Its audio or video file.")
+    description: Annotated[str, StringConstraints(max_length=MAX_TEXT)] | None = None
+    tags: list[Text] | None = Field(default=None, max_length=MAX_TAGS)
+    creator_id: Id | None = None
+    language: Text | None = None
+    published_at: At | None = Field(
+        default=None, description="Absent: as it was, or now for a new item."
+    )
+    age_rating: Text | None = None
+    regions: list[Text] | None = Field(default=None, max_length=MAX_TAGS)
+
+
+class ItemTold(BaseModel):
+    """What is known of an item, by the replica that was asked."""
+
+    item_id: str
+    status: Literal["waiting", "ready", "failed", "deleted"] = Field(
+        description="`waiting` to be embedded; `failed`: see `error`."
+    )
+    title: str | None
+    uri: str | None
+    description: str | None
+    tags: list[str] | None
+    creator_id: str | None
+    language: str | None
+    published_at: datetime | None
+    age_rating: str | None
+    regions: list[str] | None
+    put_at: datetime | None = Field(default=None, description="Put or deleted; absent: never.")
+    done_at: datetime | None = Field(default=None, description="Embedded, or given up.")
+    seconds_to_list: float | None = Field(
+        default=None, description="From when it was put until lists here may show it."
+    )
+    error: str | None = Field(default=None, description="`kind: message`, as in quarantine.")
 
 
 class Activation(Message):

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from avrec.candidates import Attempt
 from avrec.checks import FAULTS
+from avrec.growth import grow
 from avrec.log import pairs
 from avrec.serving import routing as notes
 from avrec.serving.board import Board
+from avrec.serving.catalogue import Catalogue
 from avrec.serving.judge import Judge, Tolerance
 from avrec.serving.meters import Meters
 from avrec.serving.routing import Routing, RoutingError
@@ -74,6 +76,7 @@ class Models:
         board: says which versions answer.
         shelf: where they come from.
         serve: makes a loaded bundle answer.
+        catalogue: what is to be changed of their items.
         first: version to begin with where the board says nothing yet; None: the one made last.
         tolerance: how much worse a new one may be.
 
@@ -87,16 +90,17 @@ class Models:
         board: Board,
         shelf: Shelf,
         serve: Callable[["Bundle"], Service],
+        catalogue: Catalogue,
         first: str | None = None,
         tolerance: Tolerance | None = None,
     ) -> None:
-        self.shelf, self.meters = shelf, Meters()
+        self.shelf, self.catalogue, self.meters = shelf, catalogue, Meters()
         self.stock = Stock(shelf, self.meters)
         self._board, self._serve = board, serve
         self._judge, self._shadow = Judge(tolerance or Tolerance()), Shadow(self.meters)
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
-        self._number, self._on_trial = 0, False
+        self._number, self._on_trial, self._listed = 0, False, 0
         self._wanted = self._begin(first)
         loaded = self.stock.require(self._wanted.active)
         self._now = Lineup(self._wanted, {loaded.version: serve(loaded)})
@@ -182,6 +186,7 @@ class Models:
         with self._lock:
             while changed := self._board.since(self._number):
                 for note in changed:
+                    self.catalogue.take(note)
                     if note.name == notes.NAME:
                         self._wanted = notes.parse(note.text)
                         self.stock.keep({*self._wanted.versions(), *self._now.services})
@@ -211,14 +216,15 @@ class Models:
             if version is not None:
                 self.stock.want(version)
         before, routing = self._now, self._possible()
-        if routing == before.routing:
+        if routing == before.routing and self._listed == self.catalogue.number:
             return
         if routing.active != before.routing.active:
             self._on_trial = routing.previous == before.routing.active
             self._judge.start(routing.active)
         here = {one: self.stock.get(one) for one in routing.versions()}
         services = {name: self._service(one) for name, one in here.items() if one is not None}
-        self._now = Lineup(routing, services)
+        self._now, self._listed = Lineup(routing, services), self.catalogue.number
+        self.catalogue.listed()
         self.stock.keep({*self._wanted.versions(), *services})
         self.meters.show_models(routing)
         logger.info("models %s", pairs(active=routing.active, candidate=routing.candidate))
@@ -231,7 +237,11 @@ class Models:
         return replace(wanted, candidate=None, share=0.0, shadow=False)
 
     def _service(self, loaded: "Bundle") -> Service:
-        return self._now.services.get(loaded.version) or self._serve(loaded)
+        found = self._now.services.get(loaded.version)
+        if found is not None and self._listed == self.catalogue.number:
+            return found
+        changes = self.catalogue.changes(loaded)
+        return self._serve(loaded if changes is None else grow(loaded, changes))
 
     def _timed(self, service: Service, make: Make, attempt: Attempt) -> Answered:
         version, start, failed = service.bundle.version, time.perf_counter(), True

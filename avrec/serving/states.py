@@ -11,6 +11,8 @@ from avrec.serving.state import UserState
 from avrec.serving.state_sqlite import SQLiteState
 
 SCHEMES = ("redis://", "rediss://")
+HEAD_NODE = "node:__internal_head__"
+"""Resource of the node that a file of the state lies on."""
 
 
 def on_redis(where: str) -> bool:

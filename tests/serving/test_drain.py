@@ -5,10 +5,12 @@ from datetime import timedelta
 import pyarrow as pa
 import pytest
 
-from avrec.drained import read_events, read_forgotten
-from avrec.serving.drain import drain
+from avrec.drained import read_events, read_forgotten, read_items
+from avrec.serving.board_sqlite import SQLiteBoard
+from avrec.serving.catalogue import Catalogue
+from avrec.serving.drain import drain, drain_items
 from avrec.store import place
-from tests.serving.states import redis_server, redis_state, sqlite_state
+from tests.serving.states import redis_board, redis_server, redis_state, sqlite_state
 from tests.serving.test_state import START, event, events, ids, shown
 
 
@@ -65,3 +67,32 @@ def test_nothing_drained_reads_as_nothing(root_uri):
     assert not len(read_events(place(root_uri)))
     assert not len(read_forgotten(place(root_uri)))
     assert isinstance(read_events(place(root_uri)), pa.Table)
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def board(request, tmp_path):
+    if request.param == "sqlite":
+        yield SQLiteBoard(tmp_path / "live.sqlite")
+        return
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    with redis_server(folder) as server:
+        yield redis_board(server)
+
+
+def test_what_became_of_the_catalogue_is_there_as_it_is_last(board, root_uri):
+    root, items = place(root_uri), Catalogue(board)
+    assert drain_items(board, root) == read_items(root)
+    at = "2024-01-01T00:00:00+00:00"
+    items.put("a", {"title": "first", "tags": ["x"], "published_at": at}, START)
+    items.put("b", {"title": "b"}, START)
+    drain_items(board, root)
+    assert read_items(root).put["item_id"].to_pylist() == ["a", "b"]
+    items.put("a", {"title": "second", "published_at": at}, START)
+    items.delete("b", START)
+    drain_items(board, root)
+    put, gone = read_items(root)
+    [row] = put.to_pylist()
+    assert (row["item_id"], row["title"], row["tags"]) == ("a", "second", None)
+    assert row["published_at"] == START
+    assert gone["item_id"].to_pylist() == ["b"]

@@ -16,6 +16,7 @@ from avrec.interactions import Histories, UserHistories, histories
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.serving.app import interpreter
 from avrec.serving.board_sqlite import SQLiteBoard
+from avrec.serving.catalogue import Catalogue
 from avrec.serving.models import Models
 from avrec.serving.service import Service
 from avrec.serving.shelf import Kept
@@ -115,4 +116,5 @@ def models(path: Path, shelf: FakeShelf | None = None, **options) -> Models:
     def serve(loaded: FakeBundle) -> Service:
         return Service(loaded, state, interpreter(loaded))
 
-    return Models(SQLiteBoard(path), shelf or FakeShelf("v1"), serve, **options)
+    board = SQLiteBoard(path)
+    return Models(board, shelf or FakeShelf("v1"), serve, Catalogue(board), **options)
