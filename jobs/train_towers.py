@@ -4,6 +4,7 @@ ray job submit -- python -m jobs.train_towers --config jobs/demo.toml
 """
 
 import logging
+import time
 
 from avrec.config import RunConfig
 from avrec.distributed.learn import Run
@@ -13,7 +14,7 @@ from avrec.distributed.train import forget, run_name
 from avrec.errors import InputError
 from avrec.factors import among
 from avrec.interactions import histories
-from avrec.models import cold, fields, towers
+from avrec.models import cold, event_files, fields, towers
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -49,6 +50,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     learned = cold.learn(met, pooled.joined(), config.cold)
     with workspace.create("towers", recipe) as draft:
         towers.save(model, draft)
+        event_files.write(model.curve, draft, now=time.time())
         if learned is not None:
             cold.save(learned, pooled, draft, "towers")
     forget(workspace, "towers")

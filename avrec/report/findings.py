@@ -38,6 +38,8 @@ OF_ITEMS = {
     "segment_labels": SEGMENT_LABELS,
     "captions": CAPTIONS,
 }
+LEARNED = ("towers",)
+"""Models whose JSON file holds a curve."""
 STATISTICS = ("embed_stats", "describe_stats")
 REFUSALS = ("quarantine", "describe_quarantine")
 
@@ -76,6 +78,7 @@ class Findings:
     `items` are all of them, sorted as their vocabulary; `shown` and `points` are rows of it, drawn
     by hash. `topics` has the first topic of items in `points`; `told[name]` the rows of that table
     that are of items in `shown`; `pictures` maps an id to a JPEG, for items in `shown` or `groups`.
+    `curves` has one mapping an epoch of each model that was trained by epochs.
     """
 
     items: pa.Table
@@ -92,6 +95,7 @@ class Findings:
     statistics: dict[str, Any]
     metrics: pa.Table | None
     trials: pa.Table | None
+    curves: dict[str, list[dict[str, float]]]
     seconds: list[tuple[str, float]]
     is_simulated: bool
 
@@ -137,6 +141,7 @@ def gather(workspace: Workspace, config: ReportConfig) -> Findings:
         },
         metrics=_whole(workspace, "metrics", METRICS),
         trials=_whole(workspace, "trials", TRIALS),
+        curves=_curves(workspace),
         seconds=_seconds(workspace),
         is_simulated=workspace.has("sample"),
     )
@@ -201,6 +206,12 @@ def _refused(workspace: Workspace, max_examples: int) -> tuple[Refused, ...] | N
         )
         for one in sorted(kinds, key=lambda one: (-one["counts"], one["values"]))
     )
+
+
+def _curves(workspace: Workspace) -> dict[str, list[dict[str, float]]]:
+    there = (name for name in LEARNED if workspace.has(name))
+    told = {name: workspace.open(name).json(f"{name}.json").get("curve") for name in there}
+    return {name: curve for name, curve in told.items() if curve}
 
 
 def _seconds(workspace: Workspace) -> list[tuple[str, float]]:

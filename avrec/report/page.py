@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import pyarrow.compute as pc
 
-from avrec.report import cards, copies, errors, maps, quality, stages
+from avrec.report import cards, copies, curves, errors, maps, quality, stages
 from avrec.report.findings import Findings
 from avrec.report.html import Markup, tag
 from avrec.report.stages import HOUR, facts
@@ -25,6 +25,7 @@ SECTIONS: dict[str, tuple[str, Section]] = {
     "stages": ("Time and cost", stages.section),
     "errors": ("Errors", errors.section),
     "quality": ("Quality of the lists", quality.section),
+    "learning": ("Learning", curves.section),
 }
 
 

@@ -37,6 +37,7 @@ HOSTILE = "</style><script>alert(1)</script><img src=x onerror='alert(2)'>\"&\x0
 IDS = ["a", "b", HOSTILE.replace("\x00", "").replace("\ud800", "")]
 JPEG = b"\xff\xd8\xff\xd9"
 NOTHING = Recipe({}, {})
+CURVE = [{"loss": n, "seconds": 1.0, "score": 1 / n} for n in (4.0, 2.0, 3.0)]
 
 
 class Elements(HTMLParser):
@@ -111,6 +112,8 @@ def whole(catalogue) -> Workspace:
     stats.add({"decode": amounts, "sound@1": {"seconds": 1.0}}, {"truncated": 1})
     with catalogue.create("embed_stats", NOTHING) as draft:
         draft.add_json("stats.json", stats.to_json())
+    with catalogue.create("towers", NOTHING) as draft:
+        draft.add_json("towers.json", {"curve": CURVE})
     vocabulary = Vocabulary.of(IDS)
     with catalogue.create("content", NOTHING) as draft:
         vectors = np.eye(3, dtype=np.float32)
@@ -211,6 +214,25 @@ def test_an_item_without_tags_has_the_colour_of_its_topic(whole):
     described = {"item_id": IDS[0], "producer": "lm@1", "topics": ["boats", "sea"]}
     write(whole, "descriptions", [described], DESCRIPTIONS)
     assert "boats" in maps.section(gather(whole, ReportConfig()))
+
+
+def test_a_curve_says_its_best_epoch(whole):
+    page = page_of(whole)
+    assert page.count('class="curve"') == 2
+    text = " ".join(Elements(page).text)
+    assert "Loss of the towers by epoch : best 2, in epoch 2" in text
+    assert "ndcg@10 of the validation of the towers by epoch : best 0.5, in epoch 2" in text
+    assert "epoch 3: 0.333" in text
+
+
+def test_a_run_without_a_validation_has_a_curve_of_its_loss(whole):
+    epochs = [{"loss": 1.0, "seconds": 1.0}]
+    with whole.create("towers", NOTHING) as draft:
+        draft.add_json("towers.json", {"curve": epochs})
+    assert page_of(whole).count('class="curve"') == 1
+    with whole.create("towers", NOTHING) as draft:
+        draft.add_json("towers.json", {"curve": []})
+    assert 'class="curve"' not in page_of(whole)
 
 
 def test_colours_beyond_the_last_are_other():
