@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Idx, Mask, Offsets, Values
+from avrec.arrays import Array, Idx, Mask, Offsets, Values
 from avrec.factors import Retriever
 from avrec.index import QUERIES_PER_BLOCK, Lister, as_lister
 from avrec.interactions import Histories, histories
@@ -310,11 +310,20 @@ def _join(first: Histories, second: Histories) -> Histories:
     """Put each row of `second` behind that of `first`."""
     query = np.concatenate([first.query_of_item(), second.query_of_item()])
     order = np.argsort(query, kind="stable")
+
+    def both(one: Array, other: Array) -> Array:
+        return np.concatenate([one, other])[order]
+
+    def told(one: Array | None, other: Array | None) -> Array | None:
+        return None if one is None or other is None else both(one, other)
+
     return Histories(
         offsets=first.offsets + second.offsets,
-        items=np.concatenate([first.items, second.items])[order],
-        weights=np.concatenate([first.weights, second.weights])[order],
-        at=np.concatenate([first.at, second.at])[order],
+        items=both(first.items, second.items),
+        weights=both(first.weights, second.weights),
+        at=both(first.at, second.at),
+        kinds=told(first.kinds, second.kinds),
+        shares=told(first.shares, second.shares),
     )
 
 

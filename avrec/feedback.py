@@ -17,6 +17,8 @@ from avrec.schema import EVENTS, INTERACTIONS, LABELS, conform
 
 REJECTIONS = ("dislike", "hide")
 IMPRESSION = "impression"
+KINDS = ("like", "share", "rate", "complete", "progress", "play")
+"""Kinds of event that tell of liking, what tells the most first; see `to_interactions`."""
 PAIR = ["user_id", "item_id"]
 SECOND = 1_000_000
 
@@ -82,7 +84,8 @@ def to_interactions(events: pa.Table, durations: pa.Table, config: FeedbackConfi
 
         weight = max(complete, watched * share, played) + like + share + rate
 
-    over the events of a pair, each term where there is such an event; `at` is the first of them.
+    over the events of a pair, each term where there is such an event; `at` is the first of them,
+    `kind` the first of KINDS that is among them, and `share` the most watched.
     A pair whose last verdict is a dislike or a hide is left out, and so is one of no weight.
     """
     events = conform(events, EVENTS)
@@ -90,7 +93,7 @@ def to_interactions(events: pa.Table, durations: pa.Table, config: FeedbackConfi
     viewing = np.where(signs.share >= config.min_share, config.watched * signs.share, 0.0)
     viewing = np.where(_is(events, "complete"), config.complete, viewing)
     never = np.iinfo(np.int64).max
-    columns = {
+    signed = {
         "viewing": viewing,
         "played": signs.played * config.played,
         "known": ~np.isnan(signs.share),
@@ -99,18 +102,23 @@ def to_interactions(events: pa.Table, durations: pa.Table, config: FeedbackConfi
         "rate": signs.rated * config.rate,
         "approved": np.where(signs.approved, signs.at, -1),
         "rejected": np.where(signs.rejected, signs.at, -1),
+        "kind": _ranks(events, signs),
+        "most": np.nan_to_num(signs.share, nan=-1.0),
         "sign_at": np.where((viewing > 0) | signs.approved, signs.at, never),
         "play_at": np.where(signs.played, signs.at, never),
     }
     first = ("sign_at", "play_at")
-    grouped = pa.table({name: events[name] for name in PAIR} | columns).group_by(
+    grouped = pa.table({name: events[name] for name in PAIR} | signed).group_by(
         PAIR, use_threads=False
     )
-    pairs = grouped.aggregate([(name, "min" if name in first else "max") for name in columns])
+    pairs = grouped.aggregate([(name, "min" if name in first else "max") for name in signed])
     weight, at = _weigh(pairs)
     kept = (weight > 0) & (_array(pairs["approved_max"]) >= _array(pairs["rejected_max"]))
-    weighed = pa.table([pairs["user_id"], pairs["item_id"], weight, at], INTERACTIONS.names)
-    kept_rows = conform(weighed.filter(pa.array(kept)), INTERACTIONS)
+    kind = np.array(KINDS[::-1])[_array(pairs["kind_max"])]
+    most = _array(pairs["most_max"])
+    share = pa.array(most, mask=most < 0)
+    columns = [pairs["user_id"], pairs["item_id"], weight, at, kind, share]
+    kept_rows = conform(pa.table(columns, INTERACTIONS.names).filter(pa.array(kept)), INTERACTIONS)
     return kept_rows.sort_by([(name, "ascending") for name in PAIR])
 
 
@@ -168,6 +176,19 @@ def _signs(events: pa.Table, durations: pa.Table, config: FeedbackConfig) -> _Si
         rejected=_is(events, *REJECTIONS),
         at=_array(events["at"].cast(pa.int64())),
     )
+
+
+def _ranks(events: pa.Table, signs: _Signs) -> Idx:
+    """How much the kind of each event tells, as its place in KINDS from behind."""
+    told = {
+        "like": signs.like,
+        "share": signs.shared,
+        "rate": signs.rated,
+        "complete": _is(events, "complete"),
+        "progress": ~np.isnan(signs.share),
+    }
+    order = range(len(KINDS) - 1, -1, -1)
+    return np.select(list(told.values()), list(order)[: len(told)], 0).astype(np.int32)
 
 
 def _weigh(pairs: pa.Table) -> tuple[Values, Micros]:

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-from avrec.arrays import Idx, Mask, Micros, Offsets, Weights
-from avrec.schema import INTERACTIONS, conform
+from avrec.arrays import Array, Codes, Idx, Mask, Micros, Offsets, Weights
+from avrec.schema import EVENT_KINDS, INTERACTIONS, conform
 from avrec.vocab import Vocabulary
 
 
@@ -41,13 +41,17 @@ class Histories:
     """What each query has taken to, oldest first, as rows of compressed arrays.
 
     Row `q` holds `items[offsets[q]:offsets[q + 1]]`, catalogue rows, with `weights` and `at`
-    alongside. A query is a user, or a user as of some moment.
+    alongside. A query is a user, or a user as of some moment. Where known there are `kinds`, what
+    kind of event each was (codes of `kind_codes`), and `shares`, how much was watched, in [0, 1]
+    or NaN.
     """
 
     offsets: Offsets
     items: Idx
     weights: Weights
     at: Micros
+    kinds: Codes | None = None
+    shares: Weights | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -94,12 +98,7 @@ class Histories:
     def only(self, entries: Mask) -> Self:
         """Some of the entries of `items`; the number of rows stays."""
         counts = np.bincount(self.query_of_item()[entries], minlength=len(self))
-        return type(self)(
-            np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
-            self.items[entries],
-            self.weights[entries],
-            self.at[entries],
-        )
+        return self._of(np.concatenate(([0], np.cumsum(counts))).astype(np.int64), entries)
 
     def union(self, other: Self) -> Self:
         """Rows with the items of both, each once, ascending; weights are 1 and times 0."""
@@ -129,7 +128,17 @@ class Histories:
         lengths = stop - start
         offsets = np.concatenate(([0], np.cumsum(lengths)))
         entries = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
-        return type(self)(offsets, self.items[entries], self.weights[entries], self.at[entries])
+        return self._of(offsets, entries)
+
+    def _of(self, offsets: Offsets, entries: Array) -> Self:
+        return type(self)(
+            offsets,
+            self.items[entries],
+            self.weights[entries],
+            self.at[entries],
+            None if self.kinds is None else self.kinds[entries],
+            None if self.shares is None else self.shares[entries],
+        )
 
 
 class UserHistories(NamedTuple):
@@ -155,8 +164,28 @@ def histories(
     order = order[user[order] >= 0]
     counts = np.bincount(user[order], minlength=len(users))
     offsets = np.concatenate(([0], np.cumsum(counts))).astype(np.int64)
-    weights = table["weight"].to_numpy()[order]
-    return UserHistories(users, Histories(offsets, item[order], weights, at[order]))
+    return UserHistories(
+        users,
+        Histories(
+            offsets,
+            item[order],
+            table["weight"].to_numpy()[order],
+            at[order],
+            kind_codes(table["kind"])[order],
+            shares(table["share"])[order],
+        ),
+    )
+
+
+def kind_codes(kinds: pa.ChunkedArray) -> Codes:
+    """Number kinds of event by their place in EVENT_KINDS, from 1; 0 is unknown."""
+    codes = pc.index_in(kinds, value_set=pa.array(EVENT_KINDS))
+    return (1 + pc.fill_null(codes, -1).to_numpy()).astype(np.int8)
+
+
+def shares(column: pa.ChunkedArray) -> Weights:
+    """Shares watched, NaN where unknown."""
+    return pc.fill_null(column, float("nan")).to_numpy().astype(np.float32)
 
 
 def _known(table: pa.Table, items: Vocabulary) -> pa.Table:

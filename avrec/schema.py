@@ -227,9 +227,13 @@ EVENTS = _schema(
 """One row per thing that a user did; `kind` is one of EVENT_KINDS."""
 
 INTERACTIONS = _schema(
-    {"user_id": pa.string(), "item_id": pa.string(), "weight": pa.float32(), "at": TIME}, {}
+    {"user_id": pa.string(), "item_id": pa.string(), "weight": pa.float32(), "at": TIME},
+    {"kind": pa.string(), "share": pa.float32()},
 )
-"""One row per (user, item) that a user took to, weighed by how much; `at` is the first time."""
+"""One row per (user, item) that a user took to, weighed by how much; `at` is the first time.
+
+`kind`, of EVENT_KINDS, is what tells the most of it; `share`, in [0, 1], the most watched of it.
+"""
 
 FORGOTTEN = _schema({"user_id": pa.string(), "at": TIME}, {})
 """One row per user who asked to be forgotten: of what they did until `at`, nothing may be used."""

@@ -15,7 +15,7 @@ import os
 import posixpath
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
@@ -33,6 +32,7 @@ from avrec import __version__
 from avrec.arrays import Array
 from avrec.errors import ArtifactError
 from avrec.schema import conform
+from avrec.tensors import streamed
 
 FORMAT = 1
 CURRENT, MANIFEST = "current.json", "manifest.json"
@@ -79,11 +79,16 @@ class Place:
 
     def write(self, content: bytes) -> None:
         """Put a file here, whole or not at all."""
+        self.write_pieces([content])
+
+    def write_pieces(self, pieces: Iterable[bytes]) -> None:
+        """Put a file here that comes in pieces, whole or not at all."""
         if isinstance(self.filesystem, pafs.LocalFileSystem):
-            _write_and_rename(Path(self.path), content)
+            _write_and_rename(Path(self.path), pieces)
         else:
             with self.filesystem.open_output_stream(self.path) as stream:
-                stream.write(content)
+                for piece in pieces:
+                    stream.write(piece)
 
     def exists(self) -> bool:
         """Tell whether a file is here."""
@@ -102,8 +107,21 @@ class Place:
 
     def write_part(self, name: str, content: bytes, num_rows: int = 0) -> Part:
         """Write one file below this place and say what it is."""
-        (self / name).write(content)
-        return Part(name, len(content), hashlib.sha256(content).hexdigest(), num_rows)
+        return self.write_stream(name, [content], num_rows)
+
+    def write_stream(self, name: str, pieces: Iterable[bytes], num_rows: int = 0) -> Part:
+        """Write one file below this place piece by piece, and say what it is."""
+        digest, size = hashlib.sha256(), 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for piece in pieces:
+                digest.update(piece)
+                size += len(piece)
+                yield piece
+
+        (self / name).write_pieces(counted())
+        return Part(name, size, digest.hexdigest(), num_rows)
 
 
 def place(uri: str) -> Place:
@@ -156,9 +174,8 @@ class Draft:
         self.add(self.place.write_table(name, checked))
 
     def add_tensors(self, name: str, tensors: Mapping[str, Array]) -> None:
-        """Write a safetensors file."""
-        rows = {key: np.asarray(tensor, order="C") for key, tensor in tensors.items()}
-        self.add(self.place.write_part(name, safetensors.numpy.save(rows)))
+        """Write a safetensors file, piece by piece."""
+        self.add(self.place.write_stream(name, streamed(tensors)))
 
     def add_json(self, name: str, value: object) -> None:
         """Write a JSON file."""
@@ -351,12 +368,12 @@ def _to_json(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, indent=1, default=str).encode()
 
 
-def _write_and_rename(path: Path, content: bytes) -> None:
+def _write_and_rename(path: Path, pieces: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with beside.open("wb") as out:
-            out.write(content)
+            out.writelines(pieces)
             out.flush()
             os.fsync(out.fileno())
         beside.replace(path)

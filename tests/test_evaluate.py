@@ -30,7 +30,7 @@ def interactions(text, day):
     rows = [(word[0], word[1:], 1.0, START + timedelta(days=day)) for word in text.split()]
     columns = [pa.array(column) for column in zip(*rows, strict=True)] or [[]] * 4
     return (
-        conform(pa.table(columns, names=INTERACTIONS.names), INTERACTIONS)
+        conform(pa.table(columns, names=INTERACTIONS.names[:4]), INTERACTIONS)
         if rows
         else empty(INTERACTIONS)
     )

@@ -77,6 +77,28 @@ def test_no_sign_of_liking_is_no_interaction(rows):
     assert found.equals(INTERACTIONS.empty_table())
 
 
+@pytest.mark.parametrize(
+    ("rows", "kind", "share"),
+    [
+        ([("ten", "complete")], "complete", 1.0),
+        (
+            [("ten", "play", to(0)), ("ten", "progress", to(6)), ("ten", "skip", to(3))],
+            "progress",
+            0.6,
+        ),
+        ([("ten", "play")], "play", None),
+        ([("odd", "play"), ("odd", "progress", to(3))], "play", None),
+        ([("ten", "complete"), ("ten", "like"), ("ten", "share")], "like", 1.0),
+        ([("ten", "share"), ("ten", "rate", {"value": 5.0})], "share", None),
+        ([("ten", "rate", {"value": 5.0}), ("ten", "skip", to(1))], "rate", 0.1),
+    ],
+)
+def test_kind_is_what_tells_the_most_and_share_the_most_watched(rows, kind, share):
+    (row,) = to_interactions(events(*rows), DURATIONS, CONFIG).to_pylist()
+    assert row["kind"] == kind
+    assert row["share"] == pytest.approx(share)
+
+
 def test_pairs_are_apart_and_sorted():
     v = {"user_id": "v"}
     found = to_interactions(

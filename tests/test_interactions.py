@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.interactions import Histories, histories, weight_matrix
-from avrec.schema import INTERACTIONS, TIME
+from avrec.schema import EVENT_KINDS, INTERACTIONS, TIME, conform
 from avrec.vocab import Vocabulary
 
 ITEMS = Vocabulary.of([f"i{n}" for n in range(6)])
@@ -22,7 +22,7 @@ def table(rows) -> pa.Table:
         pa.array(weight, pa.float32()),
         pa.array(at, pa.int64()).cast(TIME),
     ]
-    return pa.table(columns, schema=INTERACTIONS)
+    return conform(pa.table(columns, names=INTERACTIONS.names[:4]), INTERACTIONS)
 
 
 def listed(rows: Histories) -> list[list[tuple[int, float, int]]]:
@@ -50,6 +50,23 @@ def test_history_is_what_a_loop_gives(rows):
         for user in users
     ]
     assert listed(found.histories) == expected
+
+
+def test_kinds_and_shares_stay_with_their_items():
+    """Through sorting, cutting, dropping and taking; unknown where the table says nothing."""
+    rows = [("a", 2, 1, 5), ("a", 1, 1, 3), ("b", 0, 1, 4), ("a", 0, 1, 9)]
+    kinds, watched = pa.array(["like", None, "play", "complete"]), [1.0, None, 0.25, 0.5]
+    told = table(rows).set_column(4, "kind", kinds)
+    found = histories(told.set_column(5, "share", pa.array(watched, pa.float32())), ITEMS).histories
+    like, play, complete = (1 + EVENT_KINDS.index(k) for k in ("like", "play", "complete"))
+    assert found.kinds.tolist() == [0, like, complete, play]
+    np.testing.assert_array_equal(found.shares, [np.nan, 1, 0.5, 0.25])
+    later = found.only(found.items != 1).take(np.array([1, 0])).last(1)
+    assert later.kinds.tolist() == [play, complete]
+    assert later.shares.tolist() == [0.25, 0.5]
+    bare = histories(table(rows), ITEMS).histories
+    assert not bare.kinds.any()
+    assert np.isnan(bare.shares).all()
 
 
 @given(rows=ROWS, rng=st.randoms(use_true_random=False), cut=st.integers(0, 30))

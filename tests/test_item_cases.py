@@ -32,7 +32,7 @@ def table(user, item, at):
         pa.array(np.ones(len(user)), pa.float32()),
         pa.array(at, pa.int64()).cast(TIME),
     ]
-    return pa.table(columns, schema=INTERACTIONS)
+    return conform(pa.table(columns, names=INTERACTIONS.names[:4]), INTERACTIONS)
 
 
 @pytest.fixture(scope="module")

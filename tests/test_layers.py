@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "avrec"
 LAYERS = [
     {"errors", "arrays"},
-    {"schema", "log", "workers", "index_kernels", "stopwatch"},
+    {"schema", "log", "workers", "index_kernels", "stopwatch", "tensors"},
     {"vocab", "store"},
     {"interactions", "tabular", "ledger", "versions"},
     {"factors", "index_search", "prints", "copies"},

@@ -19,7 +19,8 @@ def test_puts_columns_in_order_and_casts():
     table = interactions(more=["x"]).select(["at", "more", "weight", "item_id", "user_id"])
     checked = conform(table, INTERACTIONS)
     assert checked.schema == INTERACTIONS
-    assert checked.to_pylist() == [{"user_id": "u", "item_id": "i", "weight": 1.0, "at": NOON}]
+    row = {"user_id": "u", "item_id": "i", "weight": 1.0, "at": NOON, "kind": None, "share": None}
+    assert checked.to_pylist() == [row]
 
 
 def test_fills_a_missing_nullable_column():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avrec.schema import INTERACTIONS, TIME
+from avrec.schema import INTERACTIONS, TIME, conform
 from avrec.splits import ItemSplitConfig, SplitConfig, by_item, by_time, hidden
 
 SHARES = st.sampled_from([0.0, 0.1, 0.25, 0.4])
@@ -18,7 +18,7 @@ def interactions(at: list[int]) -> pa.Table:
         pa.array([1.0] * len(at), pa.float32()),
         pa.array(at, pa.int64()).cast(TIME),
     ]
-    return pa.table(columns, schema=INTERACTIONS)
+    return conform(pa.table(columns, names=INTERACTIONS.names[:4]), INTERACTIONS)
 
 
 def moments(table: pa.Table) -> np.ndarray:
@@ -77,7 +77,7 @@ def took_to(pairs) -> pa.Table:
         pa.array([1.0] * len(pairs), pa.float32()),
         pa.array([at for *_, at in pairs], pa.int64()).cast(TIME),
     ]
-    return pa.table(columns, schema=INTERACTIONS)
+    return conform(pa.table(columns, names=INTERACTIONS.names[:4]), INTERACTIONS)
 
 
 def pairs_of(table):

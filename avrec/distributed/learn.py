@@ -2,11 +2,13 @@
 
 Examples and what else the workers read go into the object store once. Each worker streams the
 same windows in the same order, shuffles them alike, and takes its rows of each global batch, so
-the parameters do not depend on the number of workers but for rounding.
+the parameters do not depend on the number of workers but for rounding. Tables that are sharded
+(`avrec.models.tables`) keep out of that average: gradients go to the rows' owners.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,12 +20,13 @@ import torch
 from ray.data import DataIterator
 from torch import Tensor, distributed, nn
 from torch.autograd import Function
+from torch.nn.parallel import DistributedDataParallel
 
 from avrec.arrays import Array
-from avrec.distributed.train import Loop, latest_files, report, train
+from avrec.distributed.train import Loop, Saved, latest_files, report, train
+from avrec.models.tables import shards
 from avrec.models.training import (
     ALONE,
-    TRAINING,
     WINDOW,
     Batch,
     Course,
@@ -56,7 +59,7 @@ class Run:
 def fit(
     loop: Loop, columns: Batch, facts: Mapping[str, Array], settings: Mapping[str, Any], run: Run
 ) -> Files:
-    """Run `loop` on every worker and return the files of the last epoch.
+    """Run `loop` on every worker and return the files of the last epoch, read when asked for.
 
     The loop finds `seed`, and `facts` behind a reference, among its settings.
     """
@@ -69,18 +72,25 @@ def fit(
         name=run.name,
         datasets={"train": ray.data.from_arrow(blocks)},
     )
-    return {TRAINING: (checkpoint / TRAINING).read()}
+    return Saved(checkpoint)
 
 
 def learn_on_worker(
     net: nn.Module,
     objective: Callable[[nn.Module, Crew], tuple[Loss, Course]],
+    crew: Crew,
     config: LearnConfig,
     seed: int,
 ) -> None:
-    """Train as one worker of a run on its dataset `train`; report and save every epoch."""
+    """Train as one worker of a run on its dataset `train`; report and save every epoch.
+
+    `net` may hold tables that the crew shares; each worker saves its rows of them.
+    """
     torch.set_num_threads(_num_threads())
-    crew = join_crew()
+    sharded = shards(net)
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
+        net, list(sharded)
+    )
     wrapped = ray.train.torch.prepare_model(net)
     stream = _Windows(ray.train.get_dataset_shard("train"))
 
@@ -88,11 +98,10 @@ def learn_on_worker(
         return shuffled(stream, config.batch_size, (seed, epoch))
 
     loss, course = objective(wrapped, crew)
-    course = replace(course, resume=latest_files())
+    course = replace(course, resume=latest_files(), shards=sharded)
     for step in learn(net, loss, batches, config, crew=crew, course=course):
-        files = step.files() if crew.rank == 0 else None
         score = {} if step.score is None else {"score": step.score}
-        report({"epoch": step.epoch, "loss": step.loss, **score}, files)
+        report({"epoch": step.epoch, "loss": step.loss, **score}, step.files() or None)
 
 
 def _num_threads() -> int:
@@ -112,7 +121,20 @@ def join_crew() -> Crew:
         context.get_world_rank(),
         context.get_world_size(),
         lambda rows: _Join.apply(rows, group),  # type: ignore[no-untyped-call]
+        partial(_swap, group=group),
     )
+
+
+def _swap(parts: Sequence[Tensor], group: distributed.ProcessGroup) -> list[Tensor]:
+    """Send the n-th part to worker n, and return what each has sent here."""
+    device = parts[0].device
+    counts = torch.tensor([len(part) for part in parts], device=device)
+    coming = torch.empty_like(counts)
+    distributed.all_to_all_single(coming, counts, group=group)
+    sent, lengths = torch.cat(list(parts)), coming.tolist()
+    got = sent.new_empty(sum(lengths), *sent.shape[1:])
+    distributed.all_to_all_single(got, sent, lengths, counts.tolist(), group=group)
+    return list(torch.split(got, lengths))
 
 
 class _Join(Function):

@@ -79,6 +79,7 @@ def loop(settings: Mapping[str, Any]) -> None:
     learn.learn_on_worker(
         net,
         lambda wrapped, _: (ranker.soft_label_loss(wrapped), Course()),
+        learn.join_crew(),
         config,
         settings["seed"],
     )

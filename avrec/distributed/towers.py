@@ -1,7 +1,7 @@
 """Train the two towers on Ray Train; the negatives of a batch are those of all workers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from avrec.models.towers import Held, Task
 from avrec.models.towers_net import Facts, TowersConfig
 from avrec.models.training import Files
 
-PAST = ("offsets", "items", "weights", "at")
+PAST = "past."
 
 
 def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) -> towers.Towers:
@@ -42,19 +42,22 @@ def loop(settings: Mapping[str, Any]) -> None:
     """Train as one worker."""
     config, seed = towers.config_of(settings["config"]), settings["seed"]
     known, held = _unpack(ray.get(settings["facts"]))
-    net = towers.build(known, config, seed)
-    learn.learn_on_worker(net, towers.objective(net, known, held, config, seed), config, seed)
+    crew = learn.join_crew()
+    net = towers.build(known, config, seed, crew)
+    objective = towers.objective(net, known, held, config, seed)
+    learn.learn_on_worker(net, objective, crew, config, seed)
 
 
 def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     content = {f"content.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.content)}
-    past = {f"past.{name}": getattr(held.histories, name) for name in PAST}
+    columns = ((one.name, getattr(held.histories, one.name)) for one in fields(Histories))
+    past = {f"{PAST}{name}": values for name, values in columns if values is not None}
     judged = {"targets": held.targets, "learned": held.learned}
     return {"log_q": known.log_q, "positives": known.positives, **content, **past, **judged}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Facts, Held]:
     content = tuple(arrays[name] for name in sorted(arrays) if name.startswith("content."))
-    past = Histories(*(arrays[f"past.{name}"] for name in PAST))
+    past = {k.removeprefix(PAST): v for k, v in arrays.items() if k.startswith(PAST)}
     known = Facts(content, arrays["log_q"], arrays["positives"])
-    return known, Held(past, arrays["targets"], arrays["learned"])
+    return known, Held(Histories(**past), arrays["targets"], arrays["learned"])

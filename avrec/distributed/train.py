@@ -9,7 +9,7 @@ changed recipe begins anew. Call `forget` when the artifact is committed.
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,28 @@ def report(metrics: Mapping[str, float], files: Mapping[str, bytes] | None = Non
     )
 
 
-def latest_files() -> dict[str, bytes]:
-    """Read the files of the checkpoint to go on from; empty at the first start."""
+class Saved(Mapping[str, bytes]):
+    """Files of a checkpoint, each read when it is asked for."""
+
+    def __init__(self, place: Place) -> None:
+        self._place, self._names = place, names(place)
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._names:
+            raise KeyError(name)
+        return (self._place / name).read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def latest_files() -> Mapping[str, bytes]:
+    """Files of the checkpoint to go on from; empty at the first start."""
     checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return {}
-    with checkpoint.as_directory() as folder:
-        paths = sorted(Path(folder).iterdir())
-        return {path.name: path.read_bytes() for path in paths if path.is_file()}
+    return {} if checkpoint is None else Saved(Place(checkpoint.filesystem, checkpoint.path))
 
 
 def names(checkpoint: Place) -> list[str]:

@@ -18,21 +18,32 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avrec.models.tables import Table, table
+from avrec.models.training import Crew
+
 FUSIONS = ("sum", "concat", "gated", "attention")
 
 
 def soft_unit(vectors: Tensor) -> Tensor:
-    """Scale rows to length 1 (nearly, below 1e-3); zeros stay zeros, with a finite gradient."""
+    """Scale rows to length 1 (nearly, below 1e-3); zeros stay zeros, with a finite gradient.
+
+    What comes out is float32.
+    """
+    vectors = vectors.float()
     return vectors * torch.rsqrt((vectors * vectors).sum(-1, keepdim=True) + 1e-6)
+
+
+def id_table(num_items: int, dim: int, crew: Crew | None = None) -> Table:
+    """Make the table of ids, whole, or the rows of it that are this worker's."""
+    return table(num_items, dim, 0.3 / dim**0.5, crew)
 
 
 class ItemTower(nn.Module):
     """The item's side of two towers; no bias, so nothing known gives zeros.
 
     Args:
-        num_items: rows of the table of ids.
+        ids: a token of length `dim` an item, as `id_table` makes.
         widths: length of each modality's vectors, in the order in which they come.
-        dim: length of a token and of the vector.
         fusion: one of FUSIONS.
         num_heads: heads of the attention over tokens; divides `dim`.
         plain: the vector is `x`, of any length.
@@ -40,17 +51,15 @@ class ItemTower(nn.Module):
 
     def __init__(
         self,
-        num_items: int,
+        ids: Table,
         widths: Sequence[int],
-        dim: int,
         fusion: str = "sum",
         num_heads: int = 4,
         *,
         plain: bool = False,
     ) -> None:
         super().__init__()
-        self.ids = nn.Embedding(num_items, dim)
-        nn.init.normal_(self.ids.weight, std=0.3 / dim**0.5)
+        self.ids, dim = ids, ids.embedding_dim
         self.project = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in widths)
         for layer in self.project:
             assert isinstance(layer, nn.Linear)

@@ -21,7 +21,11 @@ class SequenceConfig:
     with_times: bool = False
     """Whether a step tells the time since the one before."""
     with_weights: bool = False
-    """Whether a step tells its interaction's weight: what kind of event, what share watched."""
+    """Whether a step tells its interaction's weight."""
+    with_kinds: bool = False
+    """Whether a step tells what kind of event told the most of it: a like, a play to the end."""
+    with_shares: bool = False
+    """Whether a step tells the share watched."""
     similarity: str = "cosine"
     """What is learned: "cosine" (see `temperature`) or "dot", of vectors of any length."""
     max_windows: int = 4

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from avrec.arrays import Array, Idx, Vectors
 from avrec.interactions import Histories
-from avrec.models.item_tower import ItemTower, soft_unit
+from avrec.models.item_tower import ItemTower, id_table, soft_unit
 from avrec.models.losses import full_softmax, gbce, sampled_softmax
 from avrec.models.negatives import Negatives, Proposal, Stream
-from avrec.models.steps import Steps, by_length, latest_windows, steps, windows_of
+from avrec.models.steps import COLUMNS, Steps, by_length, latest_windows, steps, windows_of
 from avrec.models.towers_net import Facts, TowersConfig, encode
-from avrec.models.training import Batch, Loss
+from avrec.models.training import Batch, Crew, Loss
 from avrec.models.user_towers import SequenceTower, Shape, noise_width
 
 ROWS_AT_ONCE = 512
@@ -37,19 +37,26 @@ def shape_of(config: TowersConfig) -> Shape:
         dropout=config.sequence.dropout,
         with_times=config.sequence.with_times,
         with_weights=config.sequence.with_weights,
+        with_kinds=config.sequence.with_kinds,
+        with_shares=config.sequence.with_shares,
     )
 
 
 class SequenceTowers(nn.Module):
     """Both towers over one catalogue; `content` holds (num_items, width) unit rows."""
 
-    def __init__(self, num_items: int, content: Sequence[Vectors], config: TowersConfig) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        content: Sequence[Vectors],
+        config: TowersConfig,
+        crew: Crew | None = None,
+    ) -> None:
         super().__init__()
         self.unit = config.sequence.similarity == "cosine"
         self.item = ItemTower(
-            num_items,
+            id_table(num_items, config.dim, crew),
             [modality.shape[1] for modality in content],
-            config.dim,
             config.fusion,
             config.num_heads,
             plain=not self.unit,
@@ -128,8 +135,8 @@ class _Windows(NamedTuple):
 
 
 def _windows(batch: Batch, own: slice, config: TowersConfig, noise: Array | None) -> _Windows:
-    mine = {name: batch[name][own] for name in ("items", "at", "marks", "weight")}
-    inputs = {name: mine[name][:, :-1] for name in ("items", "at", "marks")}
+    mine = {name: batch[name][own] for name in (*COLUMNS, "weight")}
+    inputs = {name: mine[name][:, :-1] for name in COLUMNS}
     lengths = np.maximum((mine["items"] >= 0).sum(axis=1) - 1, 0)
     groups, targets, weights = [], [], []
     for rows in by_length(lengths):

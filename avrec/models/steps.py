@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avrec.arrays import Array, Idx, Mask, Micros, Values
+from avrec.arrays import Array, Codes, Idx, Mask, Micros, Values, Weights
 from avrec.interactions import Histories
 
+COLUMNS = ("items", "at", "marks", "kinds", "shares")
+"""What a window has of each step."""
 BUCKETS = 32
+SHARES = 12
+"""Buckets of the share watched, in tenths; 0 is unknown."""
 SECOND = 1_000_000
 LIKE = 0.75
 MIN_GROUP = 8
@@ -24,8 +28,9 @@ class Steps(NamedTuple):
     """Windows of one group; every field is of shape (n, length), and one of items in front.
 
     `items` are places among the vectors that come along, 0 for padding; `places` counts so that
-    a window's last step is at the tower's `history_length` - 1; `at` are seconds; `gaps` and
-    `marks` are buckets of the time since the step before and of the interaction's weight.
+    a window's last step is at the tower's `history_length` - 1; `at` are seconds; `gaps`, `marks`
+    and `shares` are buckets of the time since the step before, of the interaction's weight and of
+    the share watched; `kinds` are codes of kinds of event, 0 for unknown.
     `noise`, (n, length, any) bytes, says what dropout drops; None drops nothing.
     """
 
@@ -35,6 +40,8 @@ class Steps(NamedTuple):
     at: Tensor
     gaps: Tensor
     marks: Tensor
+    kinds: Tensor
+    shares: Tensor
     noise: Tensor | None
 
     def to(self, device: torch.device) -> "Steps":
@@ -47,7 +54,8 @@ def windows_of(histories: Histories, width: int, most: int) -> Mapping[str, Arra
 
     Returns:
         Columns query (int32), items (n, width; int32, -1 behind), at (n, width; int64), marks
-        (n, width; float32, 0 behind) and weight (float32, 1). Windows of one item are left out.
+        (n, width; float32, 0 behind), kinds and shares (n, width; int8, 0 behind and where
+        unknown) and weight (float32, 1). Windows of one item are left out.
     """
     step = max(width - 1, 1)
     counts = np.clip(-(-(histories.lengths() - 1) // step), 0, most)
@@ -69,7 +77,9 @@ def _laid_out(histories: Histories, start: Array, stop: Array, width: int) -> di
     inside = entries < stop[:, None]
     entries = np.minimum(entries, max(len(histories.items) - 1, 0))
 
-    def of(values: Array, padding: int) -> Array:
+    def of(values: Array | None, padding: int) -> Array:
+        if values is None:
+            return np.zeros(entries.shape, np.int8)
         if not len(values):
             return np.full(entries.shape, padding, values.dtype)
         return np.where(inside, values[entries], values.dtype.type(padding))
@@ -78,6 +88,8 @@ def _laid_out(histories: Histories, start: Array, stop: Array, width: int) -> di
         "items": of(histories.items, -1),
         "at": of(histories.at, 0),
         "marks": of(histories.weights, 0),
+        "kinds": of(histories.kinds, 0),
+        "shares": of(None if histories.shares is None else share_buckets(histories.shares), 0),
         "weight": np.ones(len(start), np.float32),
     }
 
@@ -107,6 +119,12 @@ def marks(weights: Values) -> Array:
     return np.round(4 * weights).clip(0, BUCKETS - 1).astype(np.int64)
 
 
+def share_buckets(shares: Weights) -> Codes:
+    """Bucket of a share watched in [0, 1], in tenths from 1; 0 for NaN."""
+    tenths = np.round(10 * np.nan_to_num(shares, nan=-0.1)).clip(-1, SHARES - 2)
+    return (1 + tenths).astype(np.int8)
+
+
 def steps(
     columns: Mapping[str, Array],
     rows: Idx,
@@ -119,7 +137,7 @@ def steps(
     `lengths` is one number a row of `columns`; `noise` has the rows of `columns`.
     """
     longest = max(int(lengths[rows].max(initial=0)), 1)
-    some = {name: columns[name][rows, :longest] for name in ("items", "at", "marks")}
+    some = {name: columns[name][rows, :longest] for name in COLUMNS}
     own = lengths[rows][:, None]
     present = np.arange(longest) < own
     places = (history_length - own + np.arange(longest)).clip(0, history_length - 1)
@@ -130,5 +148,7 @@ def steps(
         torch.from_numpy((some["at"] - some["at"][:, :1]) // SECOND),
         torch.from_numpy(gaps(some["at"], present)),
         torch.from_numpy(marks(some["marks"])),
+        torch.from_numpy(some["kinds"].astype(np.int64)),
+        torch.from_numpy(some["shares"].astype(np.int64)),
         None if noise is None else torch.from_numpy(noise[rows, :longest]),
     )

@@ -21,6 +21,7 @@ from avrec.factors import Factors
 from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.metrics import ndcg
+from avrec.models import row_files, tables
 from avrec.models.sequence_config import SequenceConfig
 from avrec.models.sequences import (
     SequenceTowers,
@@ -30,6 +31,7 @@ from avrec.models.sequences import (
     shape_of,
     targets_of,
 )
+from avrec.models.speed import Pair, compile_in_place, in_bf16
 from avrec.models.towers_net import Facts, TowersConfig, TwoTowers, UserTower, in_batch_loss
 from avrec.models.training import (
     ALONE,
@@ -170,12 +172,21 @@ def prepare(histories: Histories, content: Content, config: TowersConfig) -> Tas
     return Task(columns, facts(past, {"item": targets_of(columns)}, content), held)
 
 
-def build(known: Facts, config: TowersConfig, seed: int) -> Net:
-    """Make untrained towers; the same seed makes the same."""
+def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> Net:
+    """Make untrained towers; the same seed makes the same, on any crew.
+
+    Of a table of ids that is too large, they have this worker's rows.
+    """
     kind = TwoTowers if config.user == "attention" else SequenceTowers
-    net = seeded(lambda: kind(known.num_items, known.content, config), seed)
+    sharing = crew if is_sharded(known, config) else None
+    net = seeded(lambda: kind(known.num_items, known.content, config, sharing), seed)
     assert isinstance(net, Net)
     return net
+
+
+def is_sharded(known: Facts, config: TowersConfig) -> bool:
+    """Whether each worker holds its own rows of the table of ids."""
+    return tables.size_mb(known.num_items, config.dim) > config.max_table_mb
 
 
 def objective(
@@ -185,10 +196,11 @@ def objective(
 
     def of(wrapped: nn.Module, crew: Crew) -> tuple[Loss, Course]:
         judge = partial(ndcg_of, net, held, config, crew) if len(held.targets) else None
+        call = sped_up(net, wrapped, config)
         if config.user == "attention":
-            loss = in_batch_loss(wrapped, known, config, seed, crew)
+            loss = in_batch_loss(call, known, config, seed, crew)
             return loss, Course(judge=judge, patience=config.patience)
-        loss, memory = sequence_loss(wrapped, known, config, seed)
+        loss, memory = sequence_loss(call, known, config, seed)
         course = Course(
             judge=judge,
             patience=config.patience,
@@ -199,6 +211,13 @@ def objective(
         return loss, course
 
     return of
+
+
+def sped_up(net: Net, wrapped: nn.Module, config: TowersConfig) -> Callable[..., Pair]:
+    """How the loss calls `wrapped`, which is `net` or holds it."""
+    if config.compile:
+        compile_in_place(net.user)
+    return in_bf16(wrapped, net.item.ids.weight.device) if config.precision == "bf16" else wrapped
 
 
 def ndcg_of(net: Net, held: Held, config: TowersConfig, crew: Crew = ALONE) -> float:
@@ -216,6 +235,7 @@ def fit(histories: Histories, content: Content, config: TowersConfig, seed: int)
     columns, known, held = prepare(histories, content, config)
     net = build(known, config, seed)
     loss, course = objective(net, known, held, config, seed)(net, ALONE)
+    course = replace(course, shards=tables.shards(net))
     files: Files = {}
 
     def batches(epoch: int) -> Iterator[Batch]:
@@ -227,11 +247,22 @@ def fit(histories: Histories, content: Content, config: TowersConfig, seed: int)
 
 
 def from_files(files: Files, task: Task, content: Content, config: TowersConfig) -> Towers:
-    """Make the model of the files that training left."""
-    net = trained(build(task.known, config, seed=0), files)
-    assert isinstance(net, Net)
-    model = finished(net, task.held.learned, content, config)
-    return replace(model, curve=tuple(curve(files)))
+    """Make the model of the files that training left, reading one worker's rows at a time."""
+    learned = task.held.learned
+    vectors = [np.zeros((0, config.dim), np.float32)]
+    for net, rows in _parts(files, task.known, config):
+        vectors.append(item_vectors(net, learned, rows))
+    items = Factors(content.items, np.concatenate(vectors))
+    return Towers(items, net.user.cpu().eval(), config, tuple(curve(files)))
+
+
+def _parts(files: Files, known: Facts, config: TowersConfig) -> Iterator[tuple[Net, range]]:
+    """Trained towers with each worker's rows of the table of ids, or with the whole of it."""
+    spans = row_files.spans(files) or [range(known.num_items)]
+    for rank in range(len(spans)):
+        net = build(known, config, 0, Crew(rank, len(spans)))
+        trained(net, files, tables.shards(net))
+        yield net, spans[rank]
 
 
 def learned_ids(histories: Histories, num_items: int) -> Mask:
@@ -245,15 +276,16 @@ def finished(net: Net, learned: Mask, content: Content, config: TowersConfig) ->
     return Towers(Factors(content.items, vectors), net.user.cpu().eval(), config)
 
 
-def item_vectors(net: Net, learned: Mask) -> Vectors:
-    """Vector of each item of the catalogue; those that are not `learned` go without their id."""
+def item_vectors(net: Net, learned: Mask, rows: range | None = None) -> Vectors:
+    """Vector of some items of the catalogue, else of all; one not `learned` goes without its id."""
+    rows = range(len(learned)) if rows is None else rows
     vectors = [np.zeros((0, net.item.ids.embedding_dim), np.float32)]
-    for start in range(0, len(learned), ROWS_AT_ONCE):
-        device, stop = net.item.ids.weight.device, min(start + ROWS_AT_ONCE, len(learned))
-        rows = torch.arange(start, stop, device=device)
+    for start in range(rows.start, rows.stop, ROWS_AT_ONCE):
+        device, stop = net.item.ids.weight.device, min(start + ROWS_AT_ONCE, rows.stop)
+        some = torch.arange(start, stop, device=device)
         with torch.inference_mode():
             keep = torch.from_numpy(learned[start:stop]).to(device)
-            vectors.append(net.encode(rows, keep).cpu().numpy())
+            vectors.append(net.encode(some, keep).cpu().numpy())
     return np.concatenate(vectors)
 
 

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avrec.arrays import Array, Idx, Mask, Scores, Values, Vectors
-from avrec.models.item_tower import FUSIONS, ItemTower, soft_unit
+from avrec.models.item_tower import FUSIONS, ItemTower, id_table, soft_unit
 from avrec.models.sequence_config import USERS, SequenceConfig
+from avrec.models.speed import PRECISIONS
 from avrec.models.training import ALONE, Batch, Crew, Loss, check
 
 
@@ -57,15 +58,25 @@ class TowersConfig:
     """Users whose last item is not learned from but judges each epoch; the best one is kept."""
     patience: int = 0
     """Epochs without a better ndcg@10 of those after which training ends; 0 trains all epochs."""
+    precision: str = "float32"
+    """What the networks multiply in while they are trained: "float32" or "bf16". Weights, losses
+    and what is made with the trained towers are float32."""
+    compile: bool = False
+    """Whether torch compiles the user tower, which takes a minute and pays on a GPU."""
+    max_table_mb: int = 4096
+    """Size of the table of ids, in MiB, up to which every worker holds it whole; of a larger one
+    each holds its own rows. Training takes some five times that, and a loss over the whole
+    catalogue, or a validation, gathers the whole table again."""
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     """Section `[towers.sequence]`, for all user towers but "attention"."""
 
     def __post_init__(self) -> None:
         check(self)
-        for name, allowed in (("user", USERS), ("fusion", FUSIONS)):
+        allowed_of = {"user": USERS, "fusion": FUSIONS, "precision": PRECISIONS}
+        for name, allowed in allowed_of.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be among {allowed}, got {getattr(self, name)!r}")
-        for name in ("validation_users", "patience"):
+        for name in ("validation_users", "patience", "max_table_mb"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("dim", "num_heads", "history_length"):
@@ -118,10 +129,17 @@ class UserTower(nn.Module):
 class TwoTowers(nn.Module):
     """Both towers over one catalogue; `content` holds (num_items, width) unit rows."""
 
-    def __init__(self, num_items: int, content: Sequence[Vectors], config: TowersConfig) -> None:
+    def __init__(
+        self,
+        num_items: int,
+        content: Sequence[Vectors],
+        config: TowersConfig,
+        crew: Crew | None = None,
+    ) -> None:
         super().__init__()
         widths = [modality.shape[1] for modality in content]
-        self.item = ItemTower(num_items, widths, config.dim, config.fusion, config.num_heads)
+        ids = id_table(num_items, config.dim, crew)
+        self.item = ItemTower(ids, widths, config.fusion, config.num_heads)
         self.user = UserTower(config.history_length, config.dim, config.num_heads)
         # Not buffers: those would be sent to every worker at every step.
         self.content = tuple(torch.tensor(modality) for modality in content)

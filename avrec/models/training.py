@@ -6,7 +6,7 @@ decides the result. A batch is a mapping of columns, all of one length; `weight`
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from avrec.arrays import Array
+from avrec.models import row_files
 
 Batch = Mapping[str, Array]
 Files = Mapping[str, bytes]
@@ -68,6 +69,10 @@ def _same(rows: Tensor) -> Tensor:
     return rows
 
 
+def _kept(parts: Sequence[Tensor]) -> list[Tensor]:
+    return list(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Crew:
     """The workers that share each batch, as one of them sees it."""
@@ -78,6 +83,9 @@ class Crew:
     """Number of workers."""
     join: Callable[[Tensor], Tensor] = _same
     """Concatenates the rows of all workers in order of rank; gradients flow back to each."""
+    swap: Callable[[Sequence[Tensor]], list[Tensor]] = _kept
+    """Sends the n-th of some tensors to worker n, and gives what each worker sent to this one;
+    gradients do not flow."""
 
     def deal(self, batch: Batch) -> Batch:
         """Order a global batch by worker; padded with rows of weight 0 to equal shares.
@@ -102,7 +110,10 @@ ALONE = Crew()
 
 
 class Progress(NamedTuple):
-    """An epoch that is done: its number from 0, mean loss, how to write the state, and score."""
+    """An epoch that is done: its number from 0, mean loss, how to write the state, and score.
+
+    `files` gives what this worker has to write: nothing, where another one does.
+    """
 
     epoch: int
     loss: float
@@ -129,6 +140,8 @@ class Course:
     """Decay of a moving average of the weights, which is what is judged and kept; 0 for none."""
     memory: Mapping[str, Array] = field(default_factory=dict)
     """Arrays that the loss changes in place, saved and restored with the weights."""
+    shards: Mapping[str, range] = field(default_factory=dict)
+    """Parameters of which this worker holds some rows only, and which (`avrec.models.tables`)."""
     eps: float = 1e-6
     """AdamW's. A large one keeps rounding of gradients that are zero in theory out of the steps."""
 
@@ -154,7 +167,7 @@ def learn(
         weight_decay=config.weight_decay,
         eps=course.eps,
     )
-    state = _State(net, optimiser, course)
+    state = _State(net, optimiser, course, crew.rank)
     for epoch in range(state.epochs, config.epochs):
         if state.tired():
             break
@@ -176,12 +189,15 @@ def learn(
 class _State:
     """Weights and moments of a run, and the weights that it will end with.
 
-    Files hold "net." and the moments, with "average." and "best." where there are any; `losses`,
-    `scores` and `seconds` have one number an epoch, scores NaN where nobody judges.
+    The first worker's files hold "net." and the moments, with "average." and "best." where there
+    are any; `losses`, `scores` and `seconds` have one number an epoch, scores NaN where nobody
+    judges. Rows of what is sharded are in each worker's own file.
     """
 
-    def __init__(self, net: nn.Module, optimiser: torch.optim.Optimizer, course: Course) -> None:
-        self._net, self._optimiser, self._course = net, optimiser, course
+    def __init__(
+        self, net: nn.Module, optimiser: torch.optim.Optimizer, course: Course, rank: int
+    ) -> None:
+        self._net, self._optimiser, self._course, self._rank = net, optimiser, course, rank
         self.losses: list[float] = []
         self.scores: list[float] = []
         self.seconds: list[float] = []
@@ -230,7 +246,16 @@ class _State:
         _copy(self._best or self._kept(), self._weights)
 
     def files(self) -> Files:
-        """Write it all."""
+        """Write what is this worker's to write."""
+        tensors = self._tensors()
+        shards = self._course.shards
+        own = {k: tensors.pop(k) for k in list(tensors) if k.partition(".")[2] in shards}
+        files = {TRAINING: safetensors.torch.save(tensors)} if self._rank == 0 else {}
+        if own and (rows := next(iter(shards.values()))):
+            files[row_files.file_name(rows)] = safetensors.torch.save(own)
+        return files
+
+    def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"net.{name}": p for name, p in self._weights.items()}
         for name, parameter in self._net.named_parameters():
             for moment, value in self._optimiser.state[parameter].items():
@@ -243,14 +268,13 @@ class _State:
         for name in CURVES:
             tensors[name] = torch.tensor(getattr(self, name), dtype=torch.float64)
         tensors["steps"] = torch.tensor(self._steps)
-        plain = {name: p.cpu().contiguous() for name, p in tensors.items()}
-        return {TRAINING: safetensors.torch.save(plain)}
+        return {name: p.cpu().contiguous() for name, p in tensors.items()}
 
     def _kept(self) -> Mapping[str, Tensor]:
         return self._average if self._course.average else self._weights
 
     def _restore(self, files: Files) -> None:
-        tensors = safetensors.torch.load(files[TRAINING])
+        tensors = _load(files, self._course.shards)
         _copy(_below(tensors, "net."), self._weights)
         _copy(_below(tensors, "average.") or self._weights, self._average)
         self._best = {
@@ -267,6 +291,14 @@ class _State:
             values[:] = tensors[f"memory.{name}"].numpy()
         self.losses, self.scores, self.seconds = (tensors[name].tolist() for name in CURVES)
         self._steps = int(tensors["steps"])
+
+
+def _load(files: Files, shards: Mapping[str, range]) -> dict[str, Tensor]:
+    """Tensors of a checkpoint, with those rows of what is sharded that are wanted."""
+    tensors = safetensors.torch.load(files[TRAINING])
+    for rows in shards.values():
+        tensors |= row_files.read_rows(files, rows)
+    return tensors
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -304,9 +336,9 @@ def seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def trained(net: nn.Module, files: Files) -> nn.Module:
-    """Give `net` the weights that a run in `files` would end with."""
-    tensors = safetensors.torch.load(files[TRAINING])
+def trained(net: nn.Module, files: Files, shards: Mapping[str, range] | None = None) -> nn.Module:
+    """Give `net` the weights that a run in `files` would end with; `shards` as in a `Course`."""
+    tensors = _load(files, shards or {})
     kept = _below(tensors, "best.") or _below(tensors, "average.") or _below(tensors, "net.")
     _copy(kept, dict(net.named_parameters()))
     return net

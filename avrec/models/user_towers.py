@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avrec.models.steps import BUCKETS, Steps
+from avrec.models.steps import BUCKETS, SHARES, Steps
+from avrec.schema import EVENT_KINDS
 
 KINDS = ("sasrec", "ligr", "hstu", "gru", "conv", "mean")
 PLACED = ("sasrec", "ligr", "hstu")
@@ -41,6 +42,8 @@ class Shape:
     dropout: float = 0.0
     with_times: bool = False
     with_weights: bool = False
+    with_kinds: bool = False
+    with_shares: bool = False
 
 
 @dataclass(slots=True)
@@ -218,7 +221,7 @@ BLOCKS = {
 
 
 class SequenceTower(nn.Module):
-    """A stack of blocks over items with their place, time gap and weight."""
+    """A stack of blocks over items with what else is known of each step."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -226,6 +229,8 @@ class SequenceTower(nn.Module):
         self.places = _table(shape.history_length, dim) if shape.kind in PLACED else None
         self.gaps = _table(BUCKETS, dim) if shape.with_times else None
         self.marks = _table(BUCKETS, dim) if shape.with_weights else None
+        self.kinds = _table(1 + len(EVENT_KINDS), dim) if shape.with_kinds else None
+        self.shares = _table(SHARES, dim) if shape.with_shares else None
         num_blocks = 1 if shape.kind == "mean" else shape.num_blocks
         self.blocks = nn.ModuleList(BLOCKS[shape.kind](shape, n) for n in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
@@ -236,7 +241,13 @@ class SequenceTower(nn.Module):
         What stands at a step of padding means nothing.
         """
         x = items * items.shape[-1] ** 0.5
-        features = ((self.places, steps.places), (self.gaps, steps.gaps), (self.marks, steps.marks))
+        features = (
+            (self.places, steps.places),
+            (self.gaps, steps.gaps),
+            (self.marks, steps.marks),
+            (self.kinds, steps.kinds),
+            (self.shares, steps.shares),
+        )
         for table, rows in features:
             if table is not None:
                 x = x + table(rows)

@@ -1,7 +1,8 @@
 """One person as of a request: what the bundle knows, what they did since, the session they are in.
 
-An item counts once, with its greater weight and its earlier time, so events that a later bundle
-was trained on change nothing when they are still in the state.
+An item counts once, with its greater weight and what kind that is of, its greater share watched
+and its earlier time, so events that a later bundle was trained on change nothing when they are
+still in the state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Idx, Micros, Weights
-from avrec.interactions import Histories
+from avrec.arrays import Array, Codes, Idx, Micros, Weights
+from avrec.interactions import Histories, kind_codes, shares
 from avrec.models.newcomers import Stated
 from avrec.serving.state import Live
 
@@ -99,8 +100,7 @@ class People:
             return _Row.now(NO_ROWS, datetime.now(UTC)), NO_ROWS
         past = users.histories
         span = slice(past.offsets[user], past.offsets[user + 1])
-        row = _Row(past.items[span], past.weights[span], past.at[span])
-        return row, self._bundle.seen.row(user)
+        return _Row.cut(past, span), self._bundle.seen.row(user)
 
     def _unwanted(self, events: pa.Table) -> Idx:
         """Items whose last telling event was a refusal."""
@@ -114,10 +114,14 @@ class People:
 
     def _row_of(self, interactions: pa.Table) -> "_Row":
         rows = [self._rows.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()]
-        items = np.array(rows, np.int32)
-        at = interactions["at"].cast(pa.int64()).to_numpy()
-        known = items >= 0
-        return _Row(items[known], interactions["weight"].to_numpy()[known], at[known])
+        row = _Row(
+            np.array(rows, np.int32),
+            interactions["weight"].to_numpy(),
+            interactions["at"].cast(pa.int64()).to_numpy(),
+            kind_codes(interactions["kind"]),
+            shares(interactions["share"]),
+        )
+        return row.only(row.items >= 0)
 
 
 class _Row(NamedTuple):
@@ -126,20 +130,43 @@ class _Row(NamedTuple):
     items: Idx
     weights: Weights
     at: Micros
+    kinds: Codes
+    shares: Weights
+
+    @classmethod
+    def cut(cls, past: Histories, span: slice) -> "_Row":
+        items, (kinds, watched) = past.items[span], _unknown(span.stop - span.start)
+        kinds = kinds if past.kinds is None else past.kinds[span]
+        watched = watched if past.shares is None else past.shares[span]
+        return cls(items, past.weights[span], past.at[span], kinds, watched)
 
     @classmethod
     def now(cls, items: Idx, at: datetime) -> "_Row":
-        moment = int(at.timestamp() * 1_000_000)
-        times = np.arange(moment, moment + len(items), dtype=np.int64)
-        return cls(items, np.ones(len(items), np.float32), times)
+        moment, count = int(at.timestamp() * 1_000_000), len(items)
+        times = np.arange(moment, moment + count, dtype=np.int64)
+        return cls(items, np.ones(count, np.float32), times, *_unknown(count))
+
+    def only(self, entries: Array) -> "_Row":
+        return _Row(
+            self.items[entries],
+            self.weights[entries],
+            self.at[entries],
+            self.kinds[entries],
+            self.shares[entries],
+        )
 
     def without(self, unwanted: Idx) -> "_Row":
-        keep = ~np.isin(self.items, unwanted)
-        return _Row(self.items[keep], self.weights[keep], self.at[keep])
+        return self.only(~np.isin(self.items, unwanted))
 
     def histories(self) -> Histories:
         offsets = np.array([0, len(self.items)], np.int64)
-        return Histories(offsets, self.items, self.weights.astype(np.float32), self.at)
+        weights = self.weights.astype(np.float32)
+        return Histories(offsets, self.items, weights, self.at, self.kinds, self.shares)
+
+
+def _unknown(count: int) -> tuple[Codes, Weights]:
+    """Kinds and shares of which nothing is known."""
+    return np.zeros(count, np.int8), np.full(count, np.nan, np.float32)
 
 
 def _since(history: _Row, finished: Idx, forgotten_at: datetime) -> tuple[_Row, Idx]:
@@ -148,16 +175,21 @@ def _since(history: _Row, finished: Idx, forgotten_at: datetime) -> tuple[_Row, 
     What is finished has no times, so it goes too, unless the bundle was made without their past.
     """
     later = history.at > int(forgotten_at.timestamp() * 1_000_000)
-    left = _Row(history.items[later], history.weights[later], history.at[later])
-    return left, finished if later.any() and later.all() else NO_ROWS
+    return history.only(later), finished if later.any() and later.all() else NO_ROWS
 
 
 def _merge(first: _Row, second: _Row) -> _Row:
-    """Join two histories; an item of both keeps its greater weight and its earlier time."""
-    items, inverse = np.unique(np.concatenate([first.items, second.items]), return_inverse=True)
-    weights = np.zeros(len(items), np.float32)
-    np.maximum.at(weights, inverse, np.concatenate([first.weights, second.weights]))
-    at = np.full(len(items), np.iinfo(np.int64).max)
-    np.minimum.at(at, inverse, np.concatenate([first.at, second.at]))
-    order = np.lexsort((items, at))
-    return _Row(items[order].astype(np.int32), weights[order], at[order])
+    """Join two histories as said above."""
+    both = _Row(
+        np.concatenate([first.items, second.items]),
+        np.concatenate([first.weights, second.weights]),
+        np.concatenate([first.at, second.at]),
+        np.concatenate([first.kinds, second.kinds]),
+        np.concatenate([first.shares, second.shares]),
+    )
+    heaviest = np.lexsort((both.weights, both.items))
+    kept = both.only(heaviest[np.flatnonzero(np.diff(both.items[heaviest], append=-1))])
+    place = np.searchsorted(kept.items, both.items)
+    np.minimum.at(kept.at, place, both.at)
+    np.fmax.at(kept.shares, place, both.shares)
+    return kept.only(np.lexsort((kept.items, kept.at)))

@@ -18,7 +18,7 @@ from avrec.models.als import ALSConfig, fit
 from avrec.models.als_fit import split
 from avrec.models.als_objective import SOLVERS
 from avrec.models.als_parts import Solo, gather_numbers
-from avrec.schema import INTERACTIONS
+from avrec.schema import INTERACTIONS, conform
 from avrec.splits import SplitConfig
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
@@ -39,7 +39,7 @@ def interactions(weights):
         "weight": weights.data[order].astype(np.float32),
         "at": pa.array(np.arange(weights.nnz) * 10**6, pa.timestamp("us", tz="UTC")),
     }
-    return pa.table(columns, schema=INTERACTIONS)
+    return conform(pa.table(columns), INTERACTIONS)
 
 
 def write(workspace, table, num_parts=5):

@@ -89,6 +89,74 @@ def test_a_sequence_tower_is_the_same_by_two_workers_as_in_one_process(local_ray
     )
 
 
+SHARDED = {
+    "attention": dataclasses.replace(CONFIG, max_table_mb=0, validation_users=20),
+    "sequence": dataclasses.replace(
+        CONFIG,
+        batch_size=50,
+        user="sasrec",
+        validation_users=31,
+        max_table_mb=0,
+        sequence=SequenceConfig(
+            num_blocks=1, loss="sampled", num_negatives=20, frequencies="stream", average=0.9
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "num_workers"), [("attention", 2), ("sequence", 3)])
+def test_a_sharded_table_is_as_one_that_every_worker_holds(
+    local_ray, world, tmp_path, kind, num_workers
+):
+    whole = dataclasses.replace(SHARDED[kind], max_table_mb=4096)
+    alone = towers.fit(world.histories, world.content, whole, seed=3)
+    crew = train(world, tmp_path, "towers-sharded", num_workers, config=SHARDED[kind])
+    np.testing.assert_allclose(crew.items.vectors, alone.items.vectors, atol=2e-4)
+    np.testing.assert_allclose(
+        crew.user_vectors(world.histories), alone.user_vectors(world.histories), atol=2e-4
+    )
+    losses = [[epoch["loss"] for epoch in one.curve] for one in (crew, alone)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_shards_are_saved_by_their_owners_and_taken_up_by_any_number(
+    local_ray, world, tmp_path, monkeypatch
+):
+    """Three workers of which one is killed; then two of the same run do the last epochs."""
+    config, died = SHARDED["sequence"], tmp_path / "died"
+    honest = spread.loop
+
+    def dies_once(settings):
+        from avrec.distributed import learn  # noqa: PLC0415
+
+        report = learn.report
+
+        def report_and_die(metrics, files=None):
+            report(metrics, files)
+            if metrics["epoch"] == 1 and "training.safetensors" not in files and not died.exists():
+                died.touch()
+                os._exit(1)
+
+        learn.report = report_and_die
+        honest(settings)
+
+    monkeypatch.setattr(spread, "loop", dies_once)
+    task = towers.prepare(world.histories, world.content, config)
+    run = Run(Workspace(str(tmp_path)), "towers-shards", WorkersConfig(num_workers=3, num_cpus=0.5))
+    files = spread.train(task, config, run)
+    assert died.exists()
+    rows = [name for name in files if name.startswith("rows-")]
+    assert rows == [f"rows-{n:012}-{n + 16:012}.safetensors" for n in (0, 16, 32)]
+
+    longer = dataclasses.replace(config, epochs=config.epochs + 2)
+    more = dataclasses.replace(run, workers=WorkersConfig(num_workers=2, num_cpus=0.5))
+    crew = towers.from_files(spread.train(task, longer, more), task, world.content, longer)
+    whole = dataclasses.replace(longer, max_table_mb=4096)
+    alone = towers.fit(world.histories, world.content, whole, seed=0)
+    assert len(crew.curve) == 5
+    np.testing.assert_allclose(crew.items.vectors, alone.items.vectors, atol=5e-4)
+
+
 def test_nothing_to_train_on_is_said(world, tmp_path):
     lonely = world._replace(histories=Histories.of([np.array([1]), np.array([2])]))
     with pytest.raises(InputError, match="no user has two interactions"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.models import towers
-from avrec.models.item_tower import FUSIONS, ItemTower, presence
+from avrec.models.item_tower import FUSIONS, ItemTower, id_table, presence
 from avrec.models.towers_net import TowersConfig
 from tests.models.worlds import cut, tastes
 
@@ -19,7 +19,7 @@ ROWS = torch.arange(NUM_ITEMS)
 def tower(fusion, widths=WIDTHS):
     """A tower none of whose weights is zero."""
     torch.manual_seed(0)
-    net = ItemTower(NUM_ITEMS, widths, DIM, fusion, num_heads=2)
+    net = ItemTower(id_table(NUM_ITEMS, DIM), widths, fusion, num_heads=2)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.normal_(std=0.4)
@@ -106,7 +106,7 @@ def test_vectors_are_unit(net):
 def test_a_tower_of_ids_alone_needs_no_content(net):
     torch.manual_seed(0)
     for fusion in FUSIONS:
-        alone = ItemTower(NUM_ITEMS, (), DIM, fusion, num_heads=2)
+        alone = ItemTower(id_table(NUM_ITEMS, DIM), (), fusion, num_heads=2)
         vectors = alone(ROWS, torch.arange(NUM_ITEMS) < 3, [])
         assert vectors[:3].any(dim=1).all()
         assert not vectors[3:].any()
@@ -136,6 +136,6 @@ def test_every_fusion_learns_where_cold_items_belong(fusion):
 
 def test_an_unknown_fusion_is_refused():
     with pytest.raises(ValueError, match=r"fusion must be among .* got 'mean'"):
-        ItemTower(1, (), 4, "mean")
+        ItemTower(id_table(1, 4), (), "mean")
     with pytest.raises(ValueError, match=r"fusion must be among .* got 'mean'"):
         dataclasses.replace(TowersConfig(), fusion="mean")

@@ -17,7 +17,7 @@ def interactions(*rows):
     columns = zip(
         *((user, item, 1.0, NOW - timedelta(days=age)) for user, item, age in rows), strict=True
     )
-    return pa.table([pa.array(column) for column in columns], names=INTERACTIONS.names)
+    return pa.table([pa.array(column) for column in columns], names=INTERACTIONS.names[:4])
 
 
 PAST = interactions(

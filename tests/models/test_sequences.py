@@ -14,6 +14,7 @@ from avrec.models.sequences import last_vectors, sequence_loss, targets_of
 from avrec.models.towers_net import TowersConfig
 from avrec.models.training import ALONE, TRAINING, Course, Crew, curve, learn, shuffled, windows
 from avrec.models.user_towers import KINDS
+from avrec.schema import EVENT_KINDS
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 from tests.models.worlds import cut, tastes
@@ -231,6 +232,36 @@ def test_a_history_in_company_and_an_empty_one(ring):
     nobody = model.user_vectors(Histories.of([np.array([], np.int32), np.array([3], np.int32)]))
     np.testing.assert_allclose(np.linalg.norm(nobody, axis=1), [0, 1], atol=1e-3)
     assert model.user_vectors(Histories.of([])).shape == (0, 16)
+
+
+def turning(told):
+    """After what is liked comes the next item of the ring, after what is played the one before.
+
+    `told` is which column says so: half of all steps are likes, watched to the end.
+    """
+    rng = np.random.default_rng(0)
+    liked = rng.random((150, 10)) < 0.5
+    turns = np.where(liked, 1, -1)
+    rows = (rng.integers(NUM_ITEMS, size=(150, 1)) + np.cumsum(turns, axis=1) - turns) % NUM_ITEMS
+    kinds = np.where(liked, 1 + EVENT_KINDS.index("like"), 1 + EVENT_KINDS.index("play"))
+    known = {
+        "kinds": {"kinds": kinds.astype(np.int8).ravel()},
+        "shares": {"shares": np.where(liked, 1.0, 0.3).astype(np.float32).ravel()},
+    }
+    flat = Histories.of(list(rows.astype(np.int32)))
+    return dataclasses.replace(flat, **known[told]), rows[:, -1] + turns[:, -1]
+
+
+@pytest.mark.parametrize("told", ["kinds", "shares"])
+def test_what_kind_of_event_it_was_and_how_much_was_watched_is_learned_from(told):
+    histories, following = turning(told)
+    config = dataclasses.replace(changed(user="sasrec"), epochs=20)
+    right = {}
+    for name in (f"with_{told}", "with_weights"):
+        model = towers.fit(histories, CONTENT, changed(config, **{name: True}), seed=0)
+        right[name] = (first_guess(model, histories) == following % NUM_ITEMS).mean()
+    assert right[f"with_{told}"] > 0.8
+    assert right["with_weights"] < 0.65
 
 
 def test_an_average_of_weights_is_what_is_kept(ring):

@@ -1,9 +1,20 @@
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.interactions import Histories
-from avrec.models.steps import SECOND, by_length, gaps, latest_windows, marks, steps, windows_of
+from avrec.models.steps import (
+    SECOND,
+    by_length,
+    gaps,
+    latest_windows,
+    marks,
+    share_buckets,
+    steps,
+    windows_of,
+)
 
 
 def timed(lengths):
@@ -60,6 +71,24 @@ def test_buckets_grow_with_the_gap_and_a_first_step_has_none():
     found = gaps(at, np.array([[True] * 4 + [False]]))
     assert found.tolist() == [[0, 1, 2, 4, 0]]
     assert marks(np.array([0, 0.2, 1, 100])).tolist() == [0, 1, 4, 31]
+
+
+def test_shares_are_in_tenths_and_unknown_where_nothing_says():
+    found = share_buckets(np.array([np.nan, 0, 0.04, 0.5, 1, 7], np.float32))
+    assert found.tolist() == [0, 1, 1, 6, 11, 11]
+
+
+def test_kinds_and_shares_come_along_or_are_unknown():
+    bare = timed([3, 1])
+    told = dataclasses.replace(
+        bare, kinds=np.array([3, 2, 1, 4], np.int8), shares=np.array([1, 0, 0.5, np.nan])
+    )
+    assert latest_windows(told, width=2)["kinds"].tolist() == [[2, 1], [4, 0]]
+    group = steps(latest_windows(told, 2), np.array([0, 1]), np.array([2, 1]), 10)
+    assert group.kinds.tolist() == [[2, 1], [4, 0]]
+    assert group.shares.tolist() == [[1, 6], [0, 0]]
+    assert not latest_windows(bare, width=2)["kinds"].any()
+    assert not latest_windows(bare, width=2)["shares"].any()
 
 
 def test_steps_count_places_from_the_end():

@@ -148,6 +148,19 @@ def test_training_goes_on_from_a_checkpoint_as_if_never_stopped(world):
         torch.testing.assert_close(value, expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("user", ["attention", "sasrec"])
+def test_a_table_that_is_too_large_is_kept_in_rows_and_changes_nothing(world, user):
+    config = dataclasses.replace(CONFIG, user=user, epochs=2, validation_users=20)
+    rows = dataclasses.replace(config, max_table_mb=0)
+    task = towers.prepare(world.histories, world.content, rows)
+    assert towers.is_sharded(task.known, rows)
+    assert not towers.is_sharded(task.known, config)
+    whole, sharded = (
+        towers.fit(world.histories, world.content, one, seed=4) for one in (config, rows)
+    )
+    np.testing.assert_array_equal(sharded.items.vectors, whole.items.vectors)
+
+
 def test_saved_towers_come_back_and_belong_to_their_catalogue(tmp_path, world, model):
     workspace = Workspace(str(tmp_path))
     with workspace.create("towers", workspace.recipe(CONFIG)) as draft:
