@@ -16,6 +16,7 @@ from avrec.interactions import Histories
 from avrec.models.newcomers import Stated
 from avrec.recommend import Context, Ranked
 from avrec.schema import RECOMMENDATIONS
+from avrec.serving.joint import Joint, Query
 from avrec.serving.people import Barred, People, Person, Taken, Wish
 from avrec.serving.state import UserState
 
@@ -46,6 +47,7 @@ class Service:
         self._titles: list[str] = bundle.items["title"].to_pylist()
         self._ids: list[str] = bundle.items["item_id"].to_pylist()
         self._rows = {item_id: row for row, item_id in enumerate(self._ids)}
+        self._joint = Joint(bundle.recommender)
         self._people = People(bundle, self._rows, interpret)
 
     def row(self, item_id: str) -> int:
@@ -76,15 +78,10 @@ class Service:
         """
         person = self.person(wish, attempt)
         with attempt.watch.stage("recommend"):
-            [ranked] = self.bundle.recommender.recommend(
-                person.history,
-                k=wish.k,
-                at=_micros(wish),
-                exclude=person.exclude,
-                context=_context(wish, person),
-                attempt=attempt,
+            context, exclude = _context(wish, person), person.exclude
+            return self._joint.recommend(
+                Query(person.history, exclude, wish.k, _micros(wish), context, attempt)
             )
-        return ranked
 
     def rank(self, wish: Wish, item_ids: Sequence[str], attempt: Attempt) -> Sorted:
         """Order a caller's candidates, without what the person finished or refused.

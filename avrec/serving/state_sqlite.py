@@ -7,18 +7,23 @@ anybody was promised.
 """
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from avrec.schema import EVENTS, FORGOTTEN, RECOMMENDATIONS
 from avrec.serving.sqlite import Database
 from avrec.serving.state import Live, Sealed, StateError, from_rows, to_rows
+from avrec.serving.together import Together
 
 VERSION = 2
 NEVER = -(2**63)
 DAY = 86_400_000_000
+TOGETHER = 64
+"""Writes in one transaction, at most."""
 DRAINED = "UPDATE batches SET drained_at = ? WHERE number = ? AND drained_at IS NULL"
 OLD = (
     "SELECT number FROM batches"
@@ -36,6 +41,7 @@ def _columns(schema: pa.Schema) -> str:
     return ", ".join(f"{f.name} {kind(f)}{'' if f.nullable else ' NOT NULL'}" for f in schema)
 
 
+NO_EVENTS = EVENTS.empty_table()
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, {_columns(EVENTS)}, batch INTEGER,
     UNIQUE (event_id));
@@ -55,6 +61,14 @@ ALTER TABLE served ADD COLUMN batch INTEGER;
 """
 
 
+class _Rows(NamedTuple):
+    """Rows to be inserted; `durable` ones are on disk before anybody is told."""
+
+    insert: str
+    rows: Sequence[tuple[Any, ...]]
+    durable: bool
+
+
 class SQLiteState:
     """A `UserState` in one SQLite file; several processes of one machine may share it.
 
@@ -70,6 +84,7 @@ class SQLiteState:
         self._max_events, self._keep_days = max_events, keep_days
         database = Database(path)
         self._connection, self._change = database.connection, database.change
+        self._write = Together(self._write_all, TOGETHER, (StateError,))
         with self._change("FULL") as connection:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in range(VERSION + 1):
@@ -80,10 +95,7 @@ class SQLiteState:
 
     def append(self, events: pa.Table) -> list[bool]:
         """See `UserState`."""
-        insert = _insert("events", EVENTS, "ON CONFLICT (event_id) DO NOTHING")
-        rows = to_rows(events, EVENTS)
-        with self._change("FULL") as connection:
-            return [connection.execute(insert, row).rowcount == 1 for row in rows]
+        return self._write(_Rows(ADD_EVENT, to_rows(events, EVENTS), durable=True))
 
     def live(self, user_id: str) -> Live:
         """See `UserState`."""
@@ -92,7 +104,7 @@ class SQLiteState:
             moment = (at.fetchone() or (None,))[0]
             after = NEVER if moment is None else moment
             rows = connection.execute(LATEST, (user_id, after, self._max_events)).fetchall()
-        events = from_rows([row[:-1] for row in rows], EVENTS)
+        events = from_rows([row[:-1] for row in rows], EVENTS) if rows else NO_EVENTS
         return Live(events, None if moment is None else _time(moment))
 
     def forget(self, user_id: str, at: datetime) -> int:
@@ -110,9 +122,16 @@ class SQLiteState:
 
     def log_served(self, shown: pa.Table) -> None:
         """See `UserState`."""
-        rows = to_rows(shown, RECOMMENDATIONS)
-        with self._change("NORMAL") as connection:
-            connection.executemany(_insert("served", RECOMMENDATIONS), rows)
+        self._write(_Rows(ADD_SERVED, to_rows(shown, RECOMMENDATIONS), durable=False))
+
+    def _write_all(self, several: Sequence[_Rows]) -> list[list[bool]]:
+        """Write in one transaction, so that one sync of the disk is for all who wait for it."""
+        durable = any(one.durable for one in several)
+        with self._change("FULL" if durable else "NORMAL") as connection:
+            return [
+                [connection.execute(one.insert, row).rowcount == 1 for row in one.rows]
+                for one in several
+            ]
 
     def seal(self, max_rows: int) -> Sealed | None:
         """See `UserState`."""
@@ -182,6 +201,8 @@ def _time(micros: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=micros)
 
 
+ADD_EVENT = _insert("events", EVENTS, "ON CONFLICT (event_id) DO NOTHING")
+ADD_SERVED = _insert("served", RECOMMENDATIONS)
 LATEST = (
     f"SELECT * FROM (SELECT {_names(EVENTS)}, seq FROM events"  # noqa: S608
     " WHERE user_id = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT ?) ORDER BY at, seq"

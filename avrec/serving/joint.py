@@ -1,0 +1,103 @@
+"""Lists of several people, made in one go where their requests come at the same time.
+
+What a list holds does not depend on the others beside it. A request whose time is nearly up, one
+that goes on from an earlier attempt, and one of stated tastes are each served alone.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from avrec.candidates import Attempt
+from avrec.checks import FAULTS
+from avrec.interactions import Histories
+from avrec.recommend import Context, Ranked, Recommender
+from avrec.serving.together import Together
+from avrec.stopwatch import Stopwatch
+
+MOST = 16
+HURRY_SECONDS = 0.1
+
+
+class Query(NamedTuple):
+    """What one request asks of the recommender: one row of each."""
+
+    history: Histories
+    exclude: Histories
+    k: int
+    at: int
+    context: Context
+    attempt: Attempt
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is to be served by itself."""
+        late = self.attempt.watch.left_seconds() < HURRY_SECONDS
+        return late or bool(self.attempt.proposals) or bool(self.context.stated)
+
+
+class Joint:
+    """A recommender, as requests use it: from many threads, for one person each."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._together = Together(self._make, MOST, FAULTS)
+
+    def recommend(self, query: Query) -> Ranked:
+        """Make one person's list."""
+        return self._one(query) if query.alone else self._together(query)
+
+    def _one(self, query: Query) -> Ranked:
+        [ranked] = self._recommender.recommend(
+            query.history,
+            k=query.k,
+            at=query.at,
+            exclude=query.exclude,
+            context=query.context,
+            attempt=query.attempt,
+        )
+        return ranked
+
+    def _make(self, queries: Sequence[Query]) -> list[Ranked]:
+        """Make lists of the same length together."""
+        made: dict[int, Ranked] = {}
+        for k in {query.k for query in queries}:
+            places = [place for place, query in enumerate(queries) if query.k == k]
+            lists = self._same_length([queries[place] for place in places])
+            made.update(zip(places, lists, strict=True))
+        return [made[place] for place in range(len(queries))]
+
+    def _same_length(self, queries: Sequence[Query]) -> list[Ranked]:
+        if len(queries) == 1:
+            return [self._one(queries[0])]
+        watch = Stopwatch(min(query.attempt.watch.left_seconds() for query in queries))
+        lists = self._recommender.recommend(
+            joined([query.history for query in queries]),
+            k=queries[0].k,
+            at=max(query.at for query in queries),
+            exclude=joined([query.exclude for query in queries]),
+            context=_context([query.context for query in queries]),
+            attempt=Attempt(watch),
+        )
+        for query in queries:
+            query.attempt.watch.milliseconds.update(watch.milliseconds)
+            for lacking in watch.degraded:
+                query.attempt.watch.lack(lacking)
+        return lists
+
+
+def joined(histories: Sequence[Histories]) -> Histories:
+    """Put rows below one another."""
+    ends = np.concatenate([[0], *(one.lengths() for one in histories)]).cumsum()
+    parts = ([getattr(one, name) for one in histories] for name in ("items", "weights", "at"))
+    return Histories(ends, *map(np.concatenate, parts))
+
+
+def _context(contexts: Sequence[Context]) -> Context:
+    finished = [one.finished for one in contexts if one.finished is not None]
+    return Context(
+        finished=joined(finished) if len(finished) == len(contexts) else None,
+        segments=[segment for one in contexts for segment in one.segments],
+        request_ids=[request_id for one in contexts for request_id in one.request_ids],
+    )
