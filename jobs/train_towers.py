@@ -14,24 +14,19 @@ from avrec.distributed.train import forget, run_name
 from avrec.errors import InputError
 from avrec.factors import among
 from avrec.interactions import histories
-from avrec.models import cold, event_files, fields, towers
+from avrec.models import cold, event_files, fields, pretrain, towers
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.splits import by_time
 from avrec.store import Workspace
 
+SETTINGS = ("towers", "cold", "fields", "split", "seed")
 logger = logging.getLogger("avrec.jobs.train_towers")
 
 
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `towers`, unless nobody has a history to learn from."""
-    settings = {
-        "towers": config.towers,
-        "cold": config.cold,
-        "fields": config.fields,
-        "split": config.split,
-        "seed": config.seed,
-    }
-    known = fields.sources(workspace, config.fields)
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    known = fields.sources(workspace, config.fields) + pretrain.sources(config.towers)
     recipe = workspace.recipe(settings, "items", "interactions", *known)
     if workspace.has("towers", recipe):
         logger.info("up to date")
@@ -41,7 +36,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     past = histories(split.train, pooled.items).histories
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
     try:
-        model = fit(past, pooled, config.towers, as_run)
+        pieces = pretrain.read(workspace, pooled, config.towers)
+        model = fit(past, pooled, config.towers, as_run, pieces)
     except InputError as error:
         logger.warning("no towers: %s", error)
         workspace.remove("towers")

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.train.torch import get_device
 
+from avrec.arrays import Vectors
 from avrec.distributed import learn
 from avrec.distributed.learn import Run
+from avrec.distributed.train import latest_files
 from avrec.embed.pool import Content
 from avrec.errors import InputError
 from avrec.interactions import Histories
@@ -20,13 +23,19 @@ from avrec.models.training import Files
 PAST = "past."
 
 
-def fit(histories: Histories, content: Content, config: TowersConfig, run: Run) -> towers.Towers:
-    """Train on histories of one row a user.
+def fit(
+    histories: Histories,
+    content: Content,
+    config: TowersConfig,
+    run: Run,
+    pieces: Mapping[str, Vectors] | None = None,
+) -> towers.Towers:
+    """Train on histories of one row a user; `pieces` as for `avrec.models.towers.prepare`.
 
     Raises:
         InputError: no user has two items one after the other.
     """
-    task = towers.prepare(histories, content, config)
+    task = towers.prepare(histories, content, config, pieces)
     return towers.from_files(train(task, config, run), task, content, config)
 
 
@@ -44,20 +53,27 @@ def loop(settings: Mapping[str, Any]) -> None:
     known, held = _unpack(ray.get(settings["facts"]))
     crew = learn.join_crew()
     net = towers.build(known, config, seed, crew)
+    if not latest_files():
+        towers.begin(net.to(get_device()), known, config, seed)
     objective = towers.objective(net, known, held, config, seed)
     learn.learn_on_worker(net, objective, crew, config, seed)
 
 
 def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     content = {f"content.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.content)}
+    pieces = {f"pieces.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.pieces)}
     columns = ((one.name, getattr(held.histories, one.name)) for one in fields(Histories))
     past = {f"{PAST}{name}": values for name, values in columns if values is not None}
     judged = {"targets": held.targets, "learned": held.learned}
-    return {"log_q": known.log_q, "positives": known.positives, **content, **past, **judged}
+    told = {"log_q": known.log_q, "positives": known.positives}
+    return {**told, **content, **pieces, **past, **judged}
 
 
 def _unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Facts, Held]:
-    content = tuple(arrays[name] for name in sorted(arrays) if name.startswith("content."))
+    content, pieces = (
+        tuple(arrays[name] for name in sorted(arrays) if name.startswith(prefix))
+        for prefix in ("content.", "pieces.")
+    )
     past = {k.removeprefix(PAST): v for k, v in arrays.items() if k.startswith(PAST)}
-    known = Facts(content, arrays["log_q"], arrays["positives"])
+    known = Facts(content, arrays["log_q"], arrays["positives"], pieces)
     return known, Held(Histories(**past), arrays["targets"], arrays["learned"])

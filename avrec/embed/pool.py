@@ -1,6 +1,6 @@
 """From vectors of segments to one vector an item and encoder, over the whole catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -99,6 +99,18 @@ class Sums:
         return (self.sums / np.maximum(self.counts, 1)[:, None]).astype(np.float32)
 
 
+def by_encoder(embeddings: pa.Table) -> Iterator[tuple[str, Vectors, pa.Table]]:
+    """Cut EMBEDDINGS by encoder: its name, its vectors (n, dim), and the rows that they are of.
+
+    Raises:
+        ArtifactError: vectors of one encoder differ in length.
+    """
+    table = conform(embeddings, EMBEDDINGS)
+    for encoder in table["encoder"].unique().sort().to_pylist():
+        rows = table.filter(pa.compute.equal(table["encoder"], encoder))
+        yield encoder, _matrix(rows["vector"], encoder), rows
+
+
 class Pooling:
     """Means of segments, added up part by part, so that no more than a part is held."""
 
@@ -112,12 +124,9 @@ class Pooling:
         Raises:
             ArtifactError: vectors of one encoder differ in length.
         """
-        table = conform(embeddings, EMBEDDINGS)
-        for encoder in table["encoder"].unique().sort().to_pylist():
-            mine = table.filter(pa.compute.equal(table["encoder"], encoder))
-            vectors = _matrix(mine["vector"], encoder)
+        for encoder, vectors, rows in by_encoder(embeddings):
             sums = self._sums.setdefault(encoder, Sums.of(len(self.items), vectors.shape[1]))
-            sums.add(vectors, self.items.idx(mine["item_id"]), encoder)
+            sums.add(vectors, self.items.idx(rows["item_id"]), encoder)
 
     def content(self) -> Content:
         """Means, standardised in each dimension, rows scaled to length 1.

@@ -4,6 +4,7 @@ Covington et al., RecSys 2016; Yi et al., RecSys 2019; ids are dropped at random
 (Volkovs et al., NIPS 2017), so an item without history still has a place by its content.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from avrec import log
 from avrec.arrays import Idx, Mask, Vectors
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
@@ -22,6 +24,7 @@ from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.metrics import ndcg
 from avrec.models import row_files, tables
+from avrec.models.pretrain import Pieces, pieces_of, pretrain
 from avrec.models.sequence_config import SequenceConfig
 from avrec.models.sequences import (
     SequenceTowers,
@@ -51,6 +54,7 @@ from avrec.models.user_towers import SequenceTower
 from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
 
+logger = logging.getLogger(__name__)
 NAME = "towers"
 ROWS_AT_ONCE = 8192
 FINE = 1e-8
@@ -121,7 +125,7 @@ def examples(histories: Histories, config: TowersConfig) -> Batch:
     }
 
 
-def facts(histories: Histories, columns: Batch, content: Content) -> Facts:
+def facts(histories: Histories, columns: Batch, content: Content, pieces: Pieces = ()) -> Facts:
     """Gather what the loss needs of the catalogue and of the users of `histories`."""
     num_items = len(content.items)
     counts = np.bincount(columns["item"], minlength=num_items).astype(np.float64)
@@ -129,7 +133,7 @@ def facts(histories: Histories, columns: Batch, content: Content) -> Facts:
     log_q = np.log(share, out=np.zeros(num_items), where=share > 0).astype(np.float32)
     keys = histories.query_of_item().astype(np.int64) * num_items + histories.items
     modalities = tuple(content.modalities[name] for name in sorted(content.modalities))
-    return Facts(modalities, log_q, np.unique(keys))
+    return Facts(modalities, log_q, np.unique(keys), tuple(pieces))
 
 
 class Held(NamedTuple):
@@ -151,11 +155,18 @@ class Task(NamedTuple):
     held: Held
 
 
-def prepare(histories: Histories, content: Content, config: TowersConfig) -> Task:
+def prepare(
+    histories: Histories,
+    content: Content,
+    config: TowersConfig,
+    pieces: Mapping[str, Vectors] | None = None,
+) -> Task:
     """Hold the validation's items back and lay the others out for training.
 
-    The users are drawn by their number alone, so that runs of any seed are judged alike.
+    The users are drawn by their number alone, so that runs of any seed are judged alike. `pieces`
+    of modalities, as `pretrain.read` has them, are what is learned from first.
     """
+    apart = pieces_of(content, pieces or {}) if config.pretrain_epochs else ()
     able = np.flatnonzero(histories.lengths() > 2)  # noqa: PLR2004
     rng = np.random.default_rng(len(histories))
     count = min(config.validation_users, len(able))
@@ -167,9 +178,9 @@ def prepare(histories: Histories, content: Content, config: TowersConfig) -> Tas
     held = Held(past.take(users), histories.items[last], learned_ids(past, len(content.items)))
     if config.user == "attention":
         columns = examples(past, config)
-        return Task(columns, facts(past, columns, content), held)
+        return Task(columns, facts(past, columns, content, apart), held)
     columns = columns_of(past, config)
-    return Task(columns, facts(past, {"item": targets_of(columns)}, content), held)
+    return Task(columns, facts(past, {"item": targets_of(columns)}, content, apart), held)
 
 
 def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> Net:
@@ -182,6 +193,14 @@ def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> 
     net = seeded(lambda: kind(known.num_items, known.content, config, sharing), seed)
     assert isinstance(net, Net)
     return net
+
+
+def begin(net: Net, known: Facts, config: TowersConfig, seed: int) -> None:
+    """Let the item tower learn from content alone, the same on every worker."""
+    losses = list(pretrain(net.item, known.pieces, config, seed))
+    if losses:
+        told = log.pairs(epochs=len(losses), first=losses[0], last=losses[-1])
+        logger.info("pretrained %s", told)
 
 
 def is_sharded(known: Facts, config: TowersConfig) -> bool:
@@ -230,10 +249,17 @@ def ndcg_of(net: Net, held: Held, config: TowersConfig, crew: Crew = ALONE) -> f
     return float(crew.join(torch.tensor([gains.sum()])).sum()) / len(held.targets)
 
 
-def fit(histories: Histories, content: Content, config: TowersConfig, seed: int) -> Towers:
-    """Train in this process, on histories of one row a user."""
-    columns, known, held = prepare(histories, content, config)
+def fit(
+    histories: Histories,
+    content: Content,
+    config: TowersConfig,
+    seed: int,
+    pieces: Mapping[str, Vectors] | None = None,
+) -> Towers:
+    """Train in this process, on histories of one row a user; `pieces` as for `prepare`."""
+    columns, known, held = prepare(histories, content, config, pieces)
     net = build(known, config, seed)
+    begin(net, known, config, seed)
     loss, course = objective(net, known, held, config, seed)(net, ALONE)
     course = replace(course, shards=tables.shards(net))
     files: Files = {}

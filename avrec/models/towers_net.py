@@ -58,6 +58,9 @@ class TowersConfig:
     """Users whose last item is not learned from but judges each epoch; the best one is kept."""
     patience: int = 0
     """Epochs without a better ndcg@10 of those after which training ends; 0 trains all epochs."""
+    pretrain_epochs: int = 0
+    """Passes over the items before that, in which the item tower learns from content alone which
+    segments are of one item (`avrec.models.pretrain`)."""
     precision: str = "float32"
     """What the networks multiply in while they are trained: "float32" or "bf16". Weights, losses
     and what is made with the trained towers are float32."""
@@ -76,7 +79,7 @@ class TowersConfig:
         for name, allowed in allowed_of.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be among {allowed}, got {getattr(self, name)!r}")
-        for name in ("validation_users", "patience", "max_table_mb"):
+        for name in ("validation_users", "patience", "pretrain_epochs", "max_table_mb"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
         for name in ("dim", "num_heads", "history_length"):
@@ -180,12 +183,14 @@ class Facts:
 
     `content` holds the modalities, (num_items, width) each; `log_q` the log share of each item
     among the targets, 0 for an item that is never one; `positives` the sorted keys
-    query * num_items + item of all that users took to.
+    query * num_items + item of all that users took to. `pieces` are the pieces of each modality,
+    where they are to be learned from first.
     """
 
     content: tuple[Vectors, ...]
     log_q: Scores
     positives: Array
+    pieces: tuple[Vectors, ...] = ()
 
     @property
     def num_items(self) -> int:
