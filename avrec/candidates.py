@@ -23,7 +23,7 @@ class Proposal(NamedTuple):
     items: Vectors | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """A list in the making: its time, and what was proposed so far, from which others may go on."""
 

@@ -253,10 +253,9 @@ class Recommender:
         """Ask each source that has not answered yet, while there is time."""
         made = {one.name for one in task.attempt.proposals}
         for source in self._sources:
-            late = source.name != POPULAR and task.watch.left_seconds() <= 0
-            if late:
-                task.watch.lack(source.name)
-            elif source.name not in made:
+            if source.name in made:
+                continue
+            if source.name == POPULAR or not task.watch.forgoes(source.name):
                 with task.watch.stage(f"retrieve_{source.name}"):
                     proposal = self._proposal(source, queries, task.k, judged=judged)
                 task.attempt.proposals.append(proposal)

@@ -42,6 +42,12 @@ class Stopwatch:
         self.lack(what)
         return True
 
+    def hurried(self) -> "Stopwatch":
+        """Make one with what this one knows, of which the time is up."""
+        other = Stopwatch(0.0, self._clock)
+        other.milliseconds, other.degraded = dict(self.milliseconds), list(self.degraded)
+        return other
+
     def lack(self, what: str) -> None:
         """Note that the answer is without `what`."""
         if what not in self.degraded:

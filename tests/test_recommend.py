@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from avrec.candidates import Attempt
 from avrec.factors import Factors
 from avrec.interactions import Histories
 from avrec.models import popularity
@@ -13,6 +14,7 @@ from avrec.models.features import knowledge
 from avrec.recommend import Context, RecommendConfig, Recommender
 from avrec.rerank import RerankConfig
 from avrec.schema import INTERACTIONS, ITEMS, MEDIA, conform
+from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
 
 NUM_ITEMS = 12
@@ -94,6 +96,56 @@ def test_chance_needs_a_request_to_come_from_and_is_told(recommender):
     assert first.policy == "rank_fusion+softmax_9_of_50"
     assert (first.propensities < 0.5).all()
     assert first.items.tolist() == again.items.tolist() != other.items.tolist()
+
+
+class Clock:
+    """Stands still, but for what its `spend` takes."""
+
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@dataclass(frozen=True)
+class Slow(Taste):
+    """Takes ten seconds of a clock."""
+
+    clock: Clock | None = None
+
+    def user_vectors(self, histories):
+        self.clock.now += 10
+        return super().user_vectors(histories)
+
+
+def test_when_time_is_up_the_list_is_made_of_what_there_is_and_says_so(recommender):
+    clock = Clock()
+    taste = recommender.retrievers[0]
+    models = [Slow(taste.items, "als", clock), Slow(taste.items, "content", clock)]
+    config = RecommendConfig(rerank=RerankConfig(diversify="mmr"))
+    made = Recommender(
+        recommender.items,
+        TITLES,
+        [*models, recommender.retrievers[1]],
+        recommender.knowledge,
+        config=config,
+    )
+    histories = Histories.of([np.array([2, 4], np.int32)])
+    attempt = Attempt(Stopwatch(5, clock))
+    [ranked] = made.recommend(histories, k=3, at=0, attempt=attempt)
+    assert attempt.watch.degraded == ["content", "rerank"]
+    assert ranked.policy == "rank_fusion"
+    assert ranked.items.tolist() == [0, 6, 8]
+    assert attempt.watch.milliseconds["retrieve_als"] == 10_000
+
+    nothing = Attempt(Stopwatch(0, clock))
+    [popular] = made.recommend(histories, k=3, at=0, attempt=nothing)
+    assert nothing.watch.degraded == ["als", "content", "rerank"]
+    assert popular.items.tolist() == [3, 7, 0]
+
+    going_on = Attempt(Stopwatch(0, clock), attempt.proposals)
+    [same] = made.recommend(histories, k=3, at=0, attempt=going_on)
+    assert same.items.tolist() == ranked.items.tolist()
 
 
 def test_no_catalogue_gives_empty_lists():

@@ -24,6 +24,7 @@ from avrec.serving import catalogue_api, lists_api, models_api
 from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
+from avrec.serving.lists import Deadlines, Lists
 from avrec.serving.lists_api import TheGrant, TheMeters
 from avrec.serving.messages import (
     MAX_ID_LENGTH,
@@ -61,12 +62,13 @@ def create_api(
     rates: Rates | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
     gallery: Gallery = EMPTY,
+    deadlines: Deadlines | None = None,
 ) -> FastAPI:
     """Make the application; `gallery` holds what its page shows and plays."""
     meters = models.meters
     api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
-    api.state.gallery = gallery
+    api.state.gallery, api.state.lists = gallery, Lists(models, deadlines or Deadlines())
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )

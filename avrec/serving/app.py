@@ -24,6 +24,7 @@ from avrec.serving.api import MAX_BODY_BYTES, create_api
 from avrec.serving.auth import Keys
 from avrec.serving.catalogue import Catalogue
 from avrec.serving.judge import Tolerance
+from avrec.serving.lists import Deadlines
 from avrec.serving.models import Models
 from avrec.serving.page.gallery import Gallery
 from avrec.serving.people import Taken
@@ -71,6 +72,10 @@ class ServeArgs(BaseModel):
         description="Times the milliseconds of the one before (95th percentile) that it may take; "
         "beyond either limit it is taken back.",
     )
+    deadline_ms: int = Field(
+        default=1_000, ge=1, description="That a list may take, where the request says nothing."
+    )
+    max_deadline_ms: int = Field(default=10_000, ge=1, description="That a request may ask for.")
     num_replicas: int = Field(default=1, ge=1, description="With SQLite all on the head node.")
     num_cpus: float = Field(default=0.5, ge=0, description="Reserved for a replica.")
     max_ongoing_requests: int = Field(default=100, ge=1, description="At once, for a replica.")
@@ -92,7 +97,8 @@ def build(args: ServeArgs) -> FastAPI:
     keys, gallery = Keys(Path(args.keys)), Gallery.of(Workspace(args.workspace))
     models = open_models(args)
     models.start()
-    return create_api(models, keys, rates, args.max_body_bytes, gallery)
+    deadlines = Deadlines(default_ms=args.deadline_ms, max_ms=args.max_deadline_ms)
+    return create_api(models, keys, rates, args.max_body_bytes, gallery, deadlines)
 
 
 def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:

@@ -5,19 +5,22 @@ import logging
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from avrec.candidates import Attempt
+from avrec.log import pairs
 from avrec.models.newcomers import Stated
-from avrec.serving.auth import Grant
+from avrec.serving.auth import Grant, Keys
+from avrec.serving.lists import Made, Make
 from avrec.serving.messages import Answer, Ask, K, LeftOut, RankAsk, Ranking, Shown, Similar
 from avrec.serving.meters import Meters
-from avrec.serving.models import Models
 from avrec.serving.models_api import TheModels
 from avrec.serving.people import Wish
+from avrec.serving.reading import STATE
 from avrec.serving.service import Service, Sorted
 from avrec.serving.state import StateError
 
@@ -43,19 +46,21 @@ TheMeters = Annotated[Meters, Depends(the_meters)]
 
 
 @routes.post("/recommendations")
-async def recommendations(
-    ask: Ask, grant: TheGrant, models: TheModels, meters: TheMeters
-) -> Answer:
+async def recommendations(ask: Ask, grant: TheGrant, request: Request) -> Answer:
     """List the best items for a user, a session, or nobody in particular."""
-    user_id = None if ask.user_id is None else grant.own(ask.user_id)
-    return await asyncio.to_thread(_recommend, ask, user_id, models, meters)
+    wish = _wish(ask, grant, ask.k, ask.exclude)
+    made = await _made(request, wish, ask, lambda one, so_far: one.recommend(wish, so_far))
+    return _answer(wish, made)
 
 
 @routes.post("/rank")
-async def rank(ask: RankAsk, grant: TheGrant, models: TheModels, meters: TheMeters) -> Ranking:
+async def rank(ask: RankAsk, grant: TheGrant, request: Request) -> Ranking:
     """Put the caller's own candidates in the order of a user's taste."""
-    user_id = None if ask.user_id is None else grant.own(ask.user_id)
-    return await asyncio.to_thread(_rank, ask, user_id, models, meters)
+    wish = _wish(ask, grant, ask.k or len(ask.items))
+    made = await _made(request, wish, ask, lambda one, so_far: one.rank(wish, ask.items, so_far))
+    assert isinstance(made.ranked, Sorted)
+    left = [LeftOut(item_id=i, reason=why) for i, why in made.ranked.left_out.items()]
+    return Ranking(**dict(_answer(wish, made, ask.items)), left_out=left)
 
 
 @routes.get("/items/{item_id:path}/similar")
@@ -77,30 +82,19 @@ async def similar(
     )
 
 
-def _recommend(ask: Ask, user_id: str | None, models: Models, meters: Meters) -> Answer:
-    attempt, wish = Attempt(), _wish(ask, user_id, ask.k, ask.exclude)
-    service, ranked = models.answer(user_id, lambda one, at: one.recommend(wish, at), attempt)
-    _log(wish, ranked, attempt, service, meters)
-    return _answer(wish, ranked, attempt, service)
+async def _made(request: Request, wish: Wish, ask: Ask | RankAsk, make: Make) -> Made:
+    state = request.app.state
+    record = partial(_record, wish, state.meters, state.keys)
+    return await state.lists.make(wish.user_id, make, record, ask.deadline_ms)
 
 
-def _rank(ask: RankAsk, user_id: str | None, models: Models, meters: Meters) -> Ranking:
-    attempt, wish = Attempt(), _wish(ask, user_id, ask.k or len(ask.items))
-    service, ranked = models.answer(user_id, lambda one, at: one.rank(wish, ask.items, at), attempt)
-    assert isinstance(ranked, Sorted)
-    _log(wish, ranked, attempt, service, meters)
-    answer = _answer(wish, ranked, attempt, service, ask.items)
-    left = [LeftOut(item_id=item_id, reason=why) for item_id, why in ranked.left_out.items()]
-    return Ranking(**dict(answer), left_out=left)
-
-
-def _wish(ask: Ask | RankAsk, user_id: str | None, k: int, exclude: Sequence[str] = ()) -> Wish:
+def _wish(ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ()) -> Wish:
     likes = ask.context.likes
     return Wish(
         request_id=secrets.token_hex(12),
         k=k,
         at=datetime.now(UTC),
-        user_id=user_id,
+        user_id=None if ask.user_id is None else grant.own(ask.user_id),
         session=ask.context.session,
         exclude=exclude,
         stated=Stated(tuple(likes.items), tuple(likes.tags), tuple(likes.creators)),
@@ -108,18 +102,27 @@ def _wish(ask: Ask | RankAsk, user_id: str | None, k: int, exclude: Sequence[str
     )
 
 
-def _log(wish: Wish, ranked: "Ranked", attempt: Attempt, service: Service, meters: Meters) -> None:
+def _record(wish: Wish, meters: Meters, keys: Keys, made: Made) -> None:
+    """Keep and count what is shown; a state that is away for reading is not written to."""
+    lacking = made.watch.degraded
     try:
-        service.log(wish, ranked, attempt)
+        if STATE in lacking:
+            meters.unlogged.inc()
+        else:
+            made.service.log(wish, made.ranked, made.watch)
     except StateError as error:  # a person is better served unlogged than not at all
         logger.error("list not stored: %s", error)  # noqa: TRY400
         meters.unlogged.inc()
-    meters.observe(attempt.watch.milliseconds)
+    meters.observe(made.watch.milliseconds)
+    meters.count_shown(made.ranked.sources, lacking)
+    if lacking:
+        who = None if wish.user_id is None else keys.pseudonym(wish.user_id)
+        told = pairs(request=wish.request_id, user=who, without=",".join(lacking))
+        logger.warning("list degraded %s", told)
 
 
-def _answer(
-    wish: Wish, ranked: "Ranked", attempt: Attempt, service: Service, named: Sequence[str] = ()
-) -> Answer:
+def _answer(wish: Wish, made: Made, named: Sequence[str] = ()) -> Answer:
+    service, ranked, watch = made
     return Answer(
         request_id=wish.request_id,
         model=service.bundle.version,
@@ -127,7 +130,8 @@ def _answer(
         at=wish.at,
         items=_shown(service, ranked),
         unknown=service.unknown(wish, named),
-        milliseconds=attempt.watch.milliseconds,
+        degraded=list(watch.degraded),
+        milliseconds=dict(watch.milliseconds),
     )
 
 

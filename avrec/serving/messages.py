@@ -85,6 +85,18 @@ class Context(Message):
     )
 
 
+DeadlineMs = Annotated[
+    int | None,
+    Field(
+        default=None,
+        ge=1,
+        le=600_000,
+        description="Milliseconds that the answer may take; beyond, it says in `degraded` what it "
+        "lacks. Absent, or above the service's limit: that.",
+    ),
+]
+
+
 class Ask(Message):
     """A request for a list."""
 
@@ -92,6 +104,7 @@ class Ask(Message):
     k: K = 10
     exclude: list[Id] = Field(default=[], max_length=MAX_IDS, description="Items not to show.")
     context: Context = Context()
+    deadline_ms: DeadlineMs
 
 
 class RankAsk(Message):
@@ -103,6 +116,7 @@ class RankAsk(Message):
     )
     k: K | None = Field(default=None, description="Length of the list; absent: all of them.")
     context: Context = Context()
+    deadline_ms: DeadlineMs
 
 
 class Shown(BaseModel):
@@ -128,6 +142,10 @@ class Answer(BaseModel):
     at: datetime
     items: list[Shown]
     unknown: list[str] = Field(description="Ids of the request that the catalogue lacks.")
+    degraded: list[str] = Field(
+        description="What the list was made without, for lack of time or because it failed: "
+        "`state` (what the person did lately), sources by name, `ranker`, `rerank`."
+    )
     milliseconds: dict[str, float] = Field(
         description="Time by stage; retrieve, score, rerank and explain are parts of recommend."
     )

@@ -1,6 +1,7 @@
 """What the service counts, as Prometheus reads it. One set a replica."""
 
-from collections.abc import Iterator
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -41,6 +42,12 @@ class Meters:
             registry=self._registry,
         )
 
+        self._sources = Counter(
+            "avrec_shown_items", "By what proposed them.", ["source"], registry=self._registry
+        )
+        self._degraded = Counter(
+            "avrec_degraded_lists", "By what they lacked.", ["lacked"], registry=self._registry
+        )
         self._count_models()
 
     def _count_models(self) -> None:
@@ -77,6 +84,13 @@ class Meters:
         self._lists.labels(version).observe(seconds)
         if failed:
             self._failed.labels(version).inc()
+
+    def count_shown(self, sources: Iterable[tuple[str, ...]], lacking: Iterable[str]) -> None:
+        """Count what proposed the items of a list, and what it lacked."""
+        for source, count in Counts(name for names in sources for name in names).items():
+            self._sources.labels(source).inc(count)
+        for what in lacking:
+            self._degraded.labels(what).inc()
 
     def observe(self, milliseconds: dict[str, float]) -> None:
         """Count the stages of one request."""

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from avrec.candidates import Attempt
 from avrec.checks import FAULTS
 from avrec.growth import grow
 from avrec.log import pairs
@@ -23,7 +22,7 @@ from avrec.serving.catalogue import Catalogue
 from avrec.serving.judge import Judge, Tolerance
 from avrec.serving.meters import Meters
 from avrec.serving.routing import Routing, RoutingError
-from avrec.serving.service import Service
+from avrec.serving.service import Progress, Service
 from avrec.serving.shadow import Shadow
 from avrec.serving.shelf import Shelf
 from avrec.serving.state import StateError
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5
-Make = Callable[[Service, Attempt], "Ranked"]
+Make = Callable[[Service, Progress], "Ranked"]
 
 
 class Lineup(NamedTuple):
@@ -117,6 +116,10 @@ class Models:
         """Who answers, here and now."""
         return self._now.routing
 
+    def of(self, user_id: str | None) -> Service:
+        """Answers a person."""
+        return self._now.of(user_id)
+
     def start(self) -> None:
         """Follow the board from now on."""
         self._thread.start()
@@ -130,20 +133,20 @@ class Models:
         if self._thread.ident is not None and not self._thread.is_alive():
             raise StateError("this replica does not follow the board any more; restart it")
 
-    def answer(self, user_id: str | None, make: Make, attempt: Attempt) -> Answered:
+    def answer(self, user_id: str | None, make: Make, progress: Progress) -> Answered:
         """Make a list with the bundle that is this person's, or the one before where it fails."""
         now = self._now
         service = now.of(user_id)
         other = now.before(service.bundle.version)
         try:
-            answered = self._timed(service, make, attempt)
+            answered = self._timed(service, make, progress)
         except FAULTS as error:
             name = type(error).__name__
             logger.error("list failed %s", pairs(bundle=service.bundle.version, error=name))  # noqa: TRY400
             self._review(now, service)
             if other is None:
                 raise
-            return self._timed(other, make, Attempt(attempt.watch))
+            return self._timed(other, make, Progress(progress.watch))
         self._review(now, service)
         if now.routing.shadow and service is now.active:
             shown = [service.item_id(row) for row in answered.ranked.items]
@@ -243,10 +246,10 @@ class Models:
         changes = self.catalogue.changes(loaded)
         return self._serve(loaded if changes is None else grow(loaded, changes))
 
-    def _timed(self, service: Service, make: Make, attempt: Attempt) -> Answered:
+    def _timed(self, service: Service, make: Make, progress: Progress) -> Answered:
         version, start, failed = service.bundle.version, time.perf_counter(), True
         try:
-            ranked = make(service, attempt)
+            ranked = make(service, progress)
             failed = False
         except StateError:
             failed = False  # whichever bundle had been asked

@@ -79,7 +79,7 @@ class People:
         self._bundle, self._rows, self._interpret = bundle, rows, interpret
 
     def person(self, wish: Wish, live: Live | None) -> Person:
-        """Join what is known, as of this request; `live` is None where nobody could tell."""
+        """Join what is known, as of this request; `live` is None for nobody in particular."""
         history, finished = self._past(wish.user_id)
         refused = NO_ROWS
         if live is not None and live.forgotten_at is not None:

@@ -18,10 +18,25 @@ from avrec.recommend import Context, Ranked
 from avrec.schema import RECOMMENDATIONS
 from avrec.serving.joint import Joint, Query
 from avrec.serving.people import Barred, People, Person, Taken, Wish
+from avrec.serving.reading import Reading
 from avrec.serving.state import UserState
 
 if TYPE_CHECKING:
     from avrec.bundle import Bundle
+    from avrec.stopwatch import Stopwatch
+
+
+@dataclass(slots=True)
+class Progress(Attempt):
+    """A list in the making: who makes it, and for whom, as soon as that is known."""
+
+    service: "Service | None" = None
+    person: Person | None = None
+
+    def hurried(self) -> "Progress":
+        """Make one that goes on from here, and whose time is up."""
+        proposals = list(self.proposals)
+        return Progress(self.watch.hurried(), proposals, self.service, self.person)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,7 @@ class Service:
         self._ids: list[str] = bundle.items["item_id"].to_pylist()
         self._rows = {item_id: row for row, item_id in enumerate(self._ids)}
         self._joint = Joint(bundle.recommender)
+        self._reading = Reading(state)
         self._people = People(bundle, self._rows, interpret)
 
     def row(self, item_id: str) -> int:
@@ -70,40 +86,38 @@ class Service:
         stated = newcomers.tastes.unknown(wish.stated) if newcomers else []
         return list(dict.fromkeys([*lacking, *stated]))
 
-    def recommend(self, wish: Wish, attempt: Attempt) -> Ranked:
+    def recommend(self, wish: Wish, progress: Progress) -> Ranked:
         """Make the list that `wish` asks for; a person of whom nothing is known gets the popular.
 
-        Raises:
-            StateError: the live events cannot be read.
+        Where the state does not answer, the list is made of what the bundle knows; what is missing
+        is noted.
         """
-        person = self.person(wish, attempt)
-        with attempt.watch.stage("recommend"):
+        person = self._begin(wish, progress)
+        with progress.watch.stage("recommend"):
             context, exclude = _context(wish, person), person.exclude
             return self._joint.recommend(
-                Query(person.history, exclude, wish.k, _micros(wish), context, attempt)
+                Query(person.history, exclude, wish.k, _micros(wish), context, progress)
             )
 
-    def rank(self, wish: Wish, item_ids: Sequence[str], attempt: Attempt) -> Sorted:
+    def rank(self, wish: Wish, item_ids: Sequence[str], progress: Progress) -> Sorted:
         """Order a caller's candidates, without what the person finished or refused.
 
         Near-duplicates of what they finished are left out too, and what cannot be played. Of the
-        candidates that are near-duplicates of one another each is ranked.
-
-        Raises:
-            StateError: the live events cannot be read.
+        candidates that are near-duplicates of one another each is ranked. What the state does not
+        tell is missing, as in `recommend`.
         """
-        person = self.person(wish, attempt)
+        person = self._begin(wish, progress)
         rows = np.unique([row for row in map(self.row, item_ids) if row >= 0]).astype(np.int32)
         barred = self._barred(person, rows)
         kept = rows[[int(row) not in barred for row in rows]]
-        with attempt.watch.stage("recommend"):
+        with progress.watch.stage("recommend"):
             [ranked] = self.bundle.recommender.rank(
                 person.history,
                 Histories.of([kept]),
                 k=wish.k,
                 at=_micros(wish),
                 context=_context(wish, person),
-                attempt=attempt,
+                attempt=progress,
             )
         left_out = {self._ids[row]: barred[row] for row in rows.tolist() if row in barred}
         made = {one.name: getattr(ranked, one.name) for one in fields(Ranked)}
@@ -114,24 +128,26 @@ class Service:
         with attempt.watch.stage("similar"):
             return self.bundle.recommender.similar(row, k)
 
-    def log(self, wish: Wish, ranked: Ranked, attempt: Attempt) -> None:
+    def log(self, wish: Wish, ranked: Ranked, watch: "Stopwatch") -> None:
         """Store a list as it was shown.
 
         Raises:
             StateError: it cannot be stored.
         """
-        with attempt.watch.stage("log"):
+        with watch.stage("log"):
             self.state.log_served(self._served(wish, ranked))
 
     def person(self, wish: Wish, attempt: Attempt) -> Person:
-        """Tell who asks.
-
-        Raises:
-            StateError: the live events cannot be read.
-        """
+        """Tell who asks; without the state, as far as the bundle knows, which is noted."""
         with attempt.watch.stage("history"):
-            live = None if wish.user_id is None else self.state.live(wish.user_id)
+            reading, user_id = self._reading, wish.user_id
+            live = None if user_id is None else reading.live(user_id, attempt.watch)
             return self._people.person(wish, live)
+
+    def _begin(self, wish: Wish, progress: Progress) -> Person:
+        if progress.person is None:
+            progress.service, progress.person = self, self.person(wish, progress)
+        return progress.person
 
     def _barred(self, person: Person, rows: Idx) -> dict[int, Barred]:
         """Rows that a person's candidates may not have, among them those of `rows`, and why."""

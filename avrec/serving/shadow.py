@@ -6,11 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from avrec.candidates import Attempt
 from avrec.checks import FAULTS
 from avrec.errors import AvrecError
 from avrec.serving.meters import Meters
-from avrec.serving.service import Service
+from avrec.serving.service import Progress, Service
 
 if TYPE_CHECKING:
     from avrec.recommend import Ranked
@@ -27,7 +26,7 @@ class Shadow:
         self._room = threading.Semaphore(MAX_WAITING)
 
     def compare(
-        self, candidate: Service, make: Callable[[Service, Attempt], "Ranked"], shown: list[str]
+        self, candidate: Service, make: Callable[[Service, Progress], "Ranked"], shown: list[str]
     ) -> None:
         """Count how long the candidate's list takes, and what share of `shown` is in it."""
         if not self._room.acquire(blocking=False):
@@ -36,11 +35,11 @@ class Shadow:
         self._pool.submit(self._compare, candidate, make, shown)
 
     def _compare(
-        self, candidate: Service, make: Callable[[Service, Attempt], "Ranked"], shown: list[str]
+        self, candidate: Service, make: Callable[[Service, Progress], "Ranked"], shown: list[str]
     ) -> None:
         start = time.perf_counter()
         try:
-            made = make(candidate, Attempt())
+            made = make(candidate, Progress())
         except (AvrecError, *FAULTS):
             self._meters.shadows.labels("failed").inc()
             return

@@ -29,6 +29,7 @@ def args(tmp_path_factory):
         state=str(root / "live.sqlite"),
         keys=str(root / "keys.json"),
         num_replicas=2,
+        deadline_ms=10_000,
         num_cpus=0.1,
     )
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from avrec.candidates import Attempt
 from avrec.errors import ArtifactError
 from avrec.serving.judge import Tolerance
 from avrec.serving.routing import RoutingError
+from avrec.serving.service import Progress
 from avrec.serving.state import StateError
 from tests.serving.world import FakeShelf, models
 
@@ -28,7 +28,7 @@ def replicas(tmp_path, shelf):
 
 def ask(replica, user_id="u"):
     return replica.answer(
-        user_id, lambda service, _: service.bundle.recommender.similar(0, 3), Attempt()
+        user_id, lambda service, _: service.bundle.recommender.similar(0, 3), Progress()
     )
 
 
@@ -141,7 +141,7 @@ def test_a_state_that_fails_is_no_fault_of_a_bundle(replicas):
     replicas[0].activate(NEW)
     for _ in range(30):
         with pytest.raises(StateError):
-            replicas[0].answer("u", fail, Attempt())
+            replicas[0].answer("u", fail, Progress())
     assert replicas[0].routing.active == NEW
 
 
