@@ -24,13 +24,10 @@ from avrec.errors import InputError
 LEVELS = 127
 MAX_STREAMS = 4
 """Parts of a batch that go side by side, at most; more would share too little of the weights."""
-GROUP = 128
-"""Channels whose activations share a scale."""
-HINTS: dict[str, dict[str, Any]] = {
-    "float32": {"INFERENCE_PRECISION_HINT": "f32"},
-    "bf16": {"INFERENCE_PRECISION_HINT": "bf16"},
-    "int8": {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": GROUP},
-}
+GROUPS = (256, 128)
+"""Channels whose activations share a scale: the first that divides the channels of each product."""
+PRECISIONS = {"float32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What is not in int8 is computed in."""
 
 
 def openvino_runner(tower: Tower, examples: tuple[Tensors, Tensors], precision: str) -> Runner:
@@ -45,13 +42,16 @@ def openvino_runner(tower: Tower, examples: tuple[Tensors, Tensors], precision: 
         raise InputError("this CPU has no bf16; set precision = 'float32' or 'int8'")
     model = _converted(tower, examples)
     only_what_is_taken(model)
+    settings = {"INFERENCE_PRECISION_HINT": PRECISIONS[precision]}
     if precision == "int8":
         patches_as_products(model)
-        if not _round_weights(model):
+        channels = _round_weights(model)
+        if not channels:
             raise InputError("the model has no matrix products for int8; set precision = 'float32'")
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = str(_group(channels))
     threads = torch.get_num_threads()
     streams = min(threads, MAX_STREAMS)
-    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": streams} | HINTS[precision]
+    settings |= {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": str(streams)}
     return _side_by_side(core.compile_model(model, "CPU", settings), streams)
 
 
@@ -94,16 +94,25 @@ def _converted(tower: Tower, examples: tuple[Tensors, Tensors]) -> openvino.Mode
             ) from error
 
 
-def _round_weights(model: openvino.Model) -> int:
-    """Put int8 weights and their scales into the products with a constant matrix; how many."""
-    count = 0
+def _group(channels: set[int]) -> int:
+    fitting = [group for group in GROUPS if not any(count % group for count in channels)]
+    return fitting[0] if fitting else GROUPS[-1]
+
+
+def _round_weights(model: openvino.Model) -> set[int]:
+    """Put int8 weights and their scales into the products with a constant matrix.
+
+    Returns:
+        The numbers of channels that these take in.
+    """
+    channels = set()
     for node in model.get_ordered_ops():
         weights = _matrix(node) if node.get_type_name() == "MatMul" else None
         if weights is not None:
             axis = 1 if node.get_attributes()["transpose_b"] else 0
             node.input(1).replace_source_output(_rounded(weights, axis).output(0))
-            count += 1
-    return count
+            channels.add(weights.shape[axis])
+    return channels
 
 
 def _matrix(product: openvino.Node) -> Array | None:
