@@ -9,7 +9,6 @@ for each other than threads that share every product.
 """
 
 import warnings
-from typing import Any
 
 import numpy as np
 import openvino
