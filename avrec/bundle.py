@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec import baselines
-from avrec.arrays import Values
+from avrec import baselines, index_ann, log
+from avrec.arrays import Mask, Values
 from avrec.copies import Copies
 from avrec.duplicates import groups
 from avrec.embed import pool
@@ -18,6 +18,7 @@ from avrec.errors import ArtifactError
 from avrec.factors import Retriever
 from avrec.feedback import FeedbackConfig
 from avrec.index import Lister
+from avrec.index_ann import IndexConfig, Searcher
 from avrec.interactions import Histories, UserHistories, histories
 from avrec.models import als, cold, content, popularity, ranker, towers
 from avrec.models.cold import ContentMap
@@ -148,6 +149,24 @@ def build_recommender(
     return made.welcoming(Newcomers(Tastes(items, known.counts), by_language))
 
 
+def searchers(artifact: Artifact, made: Recommender) -> dict[str, Searcher]:
+    """Load what was found the best way to search the vectors of a recommender's models.
+
+    Raises:
+        ArtifactError: it is of other items.
+        ConfigError: it needs a package that is not installed.
+    """
+    return {
+        one.name: index_ann.load(artifact, one.name, one.items.vectors, _listable(made, one))
+        for one in made.retrievers
+        if not isinstance(one, Lister) and artifact.names(f"index.{one.name}.")
+    }
+
+
+def _listable(made: Recommender, model: Retriever) -> Mask:
+    return model.items.known() & made.knowledge.playable
+
+
 def retriever(
     name: str, artifact: Artifact, items: Vocabulary, pooled: pool.Content | None
 ) -> Retriever | Lister:
@@ -182,6 +201,7 @@ class Contents:
     models: Mapping[str, Artifact]
     recommend: RecommendConfig
     feedback: FeedbackConfig
+    index: IndexConfig = field(default_factory=IndexConfig)
 
 
 def write(draft: Draft, contents: Contents) -> None:
@@ -200,6 +220,28 @@ def write(draft: Draft, contents: Contents) -> None:
     for name, artifact in contents.models.items():
         for file_name in artifact.names(f"{name}."):
             draft.add(draft.place.write_part(file_name, artifact.bytes(file_name)))
+    if len(contents.items) > contents.index.min_items:
+        _write_indexes(draft, contents)
+
+
+def _write_indexes(draft: Draft, contents: Contents) -> None:
+    """Measure, for each model of vectors, how they are searched best, by people's histories."""
+    items, vocabulary = catalogue(contents.items)
+    made = build_recommender(
+        items, contents.interactions, contents.models, contents.recommend, contents.media
+    )
+    everyone = Vocabulary.of(contents.interactions["user_id"])
+    rows = np.linspace(0, len(everyone) - 1, min(len(everyone), contents.index.num_queries))
+    past = histories(contents.interactions, vocabulary, everyone).histories
+    asked = past.take(rows.astype(np.int32))
+    for one in made.retrievers:
+        if isinstance(one, Lister) or one.items.dim == 1:
+            continue
+        queries = one.user_vectors(asked)
+        built = index_ann.build(one.items.vectors, _listable(made, one), queries, contents.index)
+        index_ann.save(built, one.name, draft)
+        for way in built.measured:
+            logger.info("index %s", log.pairs(model=one.name, **asdict(way)))
 
 
 def most_active_user(artifact: Artifact) -> str:
@@ -229,6 +271,7 @@ def load(artifact: Artifact) -> Bundle:
     config = RecommendConfig.of(facts["recommend"])
     copies = artifact.table("duplicates.parquet", DUPLICATES)
     recommender = build_recommender(items, interactions, models, config, media, copies)
+    recommender = recommender.searched_by(searchers(artifact, recommender))
     pooled = pool.load(artifact, vocabulary) if "content" in models else None
     seen = artifact.table("seen.parquet", SEEN)
     chunks = interactions["user_id"].chunks + seen["user_id"].chunks

@@ -17,6 +17,7 @@ from avrec.errors import ConfigError
 from avrec.evaluate import EvaluateConfig
 from avrec.events import EventsConfig
 from avrec.feedback import FeedbackConfig
+from avrec.index_ann import IndexConfig
 from avrec.media.files import MediaConfig
 from avrec.models.als import ALSConfig
 from avrec.models.bpr import BPRConfig
@@ -84,6 +85,8 @@ class RunConfig:
     """Section `[ranker]`."""
     recommend: RecommendConfig = field(default_factory=RecommendConfig)
     """Section `[recommend]`."""
+    index: IndexConfig = field(default_factory=IndexConfig)
+    """Section `[index]`."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     """Section `[batch]`."""
     baselines: BaselinesConfig = field(default_factory=BaselinesConfig)

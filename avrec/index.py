@@ -126,6 +126,8 @@ class Scan:
         known: items that may be listed at all; default those that are not a zero row.
     """
 
+    way = "exact scan"
+
     def __init__(self, items: Vectors, known: Mask | None = None) -> None:
         listable = np.asarray(items.any(axis=1)) if known is None else known
         self._ready = catalogue(items, listable)

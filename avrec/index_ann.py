@@ -66,6 +66,11 @@ class Measured:
 class Searcher(Protocol):
     """Finds the items of the highest dot product."""
 
+    @property
+    def way(self) -> str:
+        """How, in words."""
+        ...
+
     def top_k(self, queries: Vectors, k: int, exclude: Histories | None = None) -> TopK:
         """See `avrec.index.top_k`."""
         ...
@@ -94,10 +99,11 @@ class Nearly:
         index: of the known items, in the order of their rows.
         items: shape (num_items, dim); what is found is scored by them.
         known: items that may be listed.
+        way: how it searches, in words.
     """
 
-    def __init__(self, index: Any, items: Vectors, known: Mask) -> None:
-        self._index, self._items = index, items
+    def __init__(self, index: Any, items: Vectors, known: Mask, way: str = "by faiss") -> None:
+        self._index, self._items, self.way = index, items, way
         self._rows = np.flatnonzero(known).astype(np.int32)
         if index.ntotal != len(self._rows):
             raise ArtifactError(
@@ -167,22 +173,20 @@ def save(built: Built, name: str, draft: Draft) -> None:
         draft.add(draft.place.write_part(f"index.{name}.faiss", content))
 
 
-def load(
-    artifact: Artifact, name: str, items: Vectors, known: Mask
-) -> tuple[Searcher, Measured | None]:
-    """Read what `save` wrote, checked against the artifact's hashes; a scan where nothing was.
+def load(artifact: Artifact, name: str, items: Vectors, known: Mask) -> Searcher:
+    """Read what `save` wrote, checked against the artifact's hashes.
 
     Raises:
         ArtifactError: it is of other items.
         ConfigError: it needs faiss, which is not installed.
     """
-    if f"index.{name}.json" not in artifact.names(f"index.{name}."):
-        return Scan(items, known), None
     chosen = Measured(**artifact.json(f"index.{name}.json")["chosen"])
     if chosen.way == EXACT:
-        return Scan(items, known), chosen
+        return Scan(items, known)
     content = np.frombuffer(artifact.bytes(f"index.{name}.faiss"), np.uint8)
-    return Nearly(_faiss().deserialize_index(content), items, known), chosen
+    way = f"{chosen.way}, {chosen.probes} probes" if chosen.probes else chosen.way
+    told = f"{way}, recall@{K} {chosen.recall:.3f} when built"
+    return Nearly(_faiss().deserialize_index(content), items, known, told)
 
 
 def has_faiss() -> bool:

@@ -5,7 +5,7 @@ is ordered by reciprocal rank fusion, in which a ranker, where there is one, has
 then `avrec.rerank` fills the list.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -17,6 +17,7 @@ from avrec.candidates import Attempt, Candidates, Proposal, enough_works, gather
 from avrec.factors import Retriever
 from avrec.fusion import fused, ranked, voice
 from avrec.index import Lister
+from avrec.index_ann import Searcher
 from avrec.interactions import Histories
 from avrec.likeness import Likeness
 from avrec.models.features import Knowledge
@@ -26,15 +27,13 @@ from avrec.reasons import POPULAR, Person, Reasons
 from avrec.recommend_config import SOURCES, BatchConfig, RecommendConfig
 from avrec.rerank import GREEDY, Picked, Pool, refreshed, rerank, seeded
 from avrec.sources import (
-    CREATORS,
-    FRESH,
-    Followed,
-    Fresh,
     Modelled,
     Queries,
     Segmented,
     Source,
     creator_of,
+    discovery,
+    searched,
 )
 from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
@@ -105,8 +104,9 @@ class Recommender:
         self.retrievers, self.knowledge, self.ranker = tuple(retrievers), knowledge, ranker
         self.config = config or RecommendConfig()
         self.newcomers: Newcomers | None = None
+        self.searchers: Mapping[str, Searcher] = {}
         self._sources: list[Source] = [Modelled(one, knowledge.playable) for one in retrievers]
-        self._sources += _discovery(knowledge, self.config)
+        self._sources += discovery(self.config.sources, knowledge, self.config.fresh_days)
         self._creators = creator_of(knowledge)
         alike = [one for one in retrievers if not isinstance(one, Lister) and one.name in ALIKE]
         self._likeness = Likeness([one.items.vectors for one in alike])
@@ -125,6 +125,12 @@ class Recommender:
         made.newcomers = newcomers
         if newcomers.segmented is not None:
             made._sources = [*self._sources, newcomers.segmented]
+        return made
+
+    def searched_by(self, searchers: Mapping[str, Searcher]) -> Self:
+        """Make one in which vectors of the models named are searched otherwise than by a scan."""
+        made = copy(self)
+        made.searchers, made._sources = searchers, searched(self._sources, searchers)
         return made
 
     def without_ranker(self) -> Self:
@@ -369,15 +375,6 @@ class _Scored(NamedTuple):
 
     def where(self, kept: Mask) -> "_Scored":
         return _Scored(self.candidates.where(kept), self.scores[kept], self.policy)
-
-
-def _discovery(knowledge: Knowledge, config: RecommendConfig) -> list[Source]:
-    made: list[Source] = []
-    if FRESH in config.sources:
-        made.append(Fresh(knowledge, config.fresh_days))
-    if CREATORS in config.sources:
-        made.append(Followed(knowledge))
-    return made
 
 
 def _best(scored: _Scored, span: slice, k: int, _: str | None) -> Picked:

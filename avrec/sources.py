@@ -8,9 +8,10 @@ by segment      for whom nothing else is known: what is popular with people of t
                 (`Segmented`)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 from avrec.arrays import Array, Idx, Mask, Vectors
 from avrec.factors import Retriever
 from avrec.index import Lister, Scan
+from avrec.index_ann import Searcher
 from avrec.interactions import Histories
 from avrec.models.knowledge import Knowledge
 from avrec.models.newcomers import BySegment
@@ -81,18 +83,35 @@ class Modelled:
 
     def __init__(self, model: Retriever | Lister, playable: Mask) -> None:
         self.name, self._model, self._playable = model.name, model, playable
-        self._scan: Scan | None = None
+        self._searcher: Searcher | None = None
         if not isinstance(model, Lister):
-            self._scan = Scan(model.items.vectors, model.items.known() & playable)
+            self._searcher = Scan(model.items.vectors, model.items.known() & playable)
+
+    def searched_by(self, searcher: Searcher) -> Self:
+        """Make one whose vectors are searched otherwise than by a scan."""
+        made = copy(self)
+        made._searcher = searcher
+        return made
 
     def ask(self, queries: Queries) -> Asked:
         """See `Source`."""
         model = self._model
         if isinstance(model, Lister):
             return Asked(_listing(model, queries, self._playable))
-        assert self._scan is not None
+        assert self._searcher is not None
         vectors = model.user_vectors(queries.histories)
-        return Asked(_nearest(vectors, self._scan, queries.exclude), vectors, model.items.vectors)
+        found = _nearest(vectors, self._searcher, queries.exclude)
+        return Asked(found, vectors, model.items.vectors)
+
+
+def searched(sources: Sequence[Source], searchers: Mapping[str, Searcher]) -> list[Source]:
+    """Let the models that `searchers` names be searched by these."""
+    return [
+        one.searched_by(searchers[one.name])
+        if isinstance(one, Modelled) and one.name in searchers
+        else one
+        for one in sources
+    ]
 
 
 class Segmented:
@@ -192,6 +211,16 @@ class Followed:
         return np.concatenate(items)[order].astype(np.int32)
 
 
+def discovery(names: Sequence[str], knowledge: Knowledge, fresh_days: float) -> list[Source]:
+    """Make those of the sources without a model that are named."""
+    made: list[Source] = []
+    if FRESH in names:
+        made.append(Fresh(knowledge, fresh_days))
+    if CREATORS in names:
+        made.append(Followed(knowledge))
+    return made
+
+
 def creator_of(knowledge: Knowledge) -> Idx:
     """Code of each item's creator, -1 for none."""
     offsets, codes = knowledge.creators.offsets, knowledge.creators.codes
@@ -234,13 +263,13 @@ def _fill(row: Idx, items: Idx, barred: Idx, knowledge: Knowledge) -> None:
     row[: len(shown)] = shown
 
 
-def _nearest(vectors: Vectors, scan: Scan, exclude: Histories) -> Lists:
+def _nearest(vectors: Vectors, searcher: Searcher, exclude: Histories) -> Lists:
     def lists(rows: Idx, k: int) -> Idx:
         found = np.full((len(rows), k), -1, np.int32)
         told = np.flatnonzero(vectors[rows].any(axis=1))
         asked = rows[told]
         if len(asked) and k:
-            found[told] = scan.top_k(vectors[asked], k, exclude.take(asked)).idx
+            found[told] = searcher.top_k(vectors[asked], k, exclude.take(asked)).idx
         return found
 
     return lists

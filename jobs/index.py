@@ -4,6 +4,7 @@ ray job submit -- python -m jobs.index --config jobs/demo.toml
 """
 
 import logging
+from dataclasses import asdict
 
 from avrec import bundle
 from avrec.config import RunConfig
@@ -20,7 +21,12 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `bundle` from whichever models were made and are to propose or rank."""
     models = bundle.served_models(workspace, config.recommend)
     more = [name for name in ("metrics", "duplicates") if workspace.has(name)]
-    recipe = workspace.recipe(config.recommend, *TABLES, *models, *more)
+    recipe = workspace.recipe(
+        {"recommend": asdict(config.recommend), "index": asdict(config.index)},
+        *TABLES,
+        *models,
+        *more,
+    )
     if workspace.has("bundle", recipe) and bundle.intact(workspace):
         logger.info("up to date")
         return
@@ -37,6 +43,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
             models=models,
             recommend=config.recommend,
             feedback=config.feedback,
+            index=config.index,
         )
         bundle.write(draft, contents)
     logger.info("bundle %s holds %s", draft.version, sorted(models))

@@ -14,6 +14,7 @@ from avrec.embed.encoder import EmbedConfig
 from avrec.embed.pool import Content
 from avrec.embed.text import WordHashes, texts
 from avrec.feedback import FeedbackConfig
+from avrec.index_ann import IndexConfig
 from avrec.media.limits import Limits
 from avrec.recommend import RecommendConfig
 from avrec.schema import DUPLICATES, EMBEDDINGS, INTERACTIONS, ITEMS, MEDIA
@@ -44,6 +45,7 @@ def write_bundle(
         models=models or {},
         recommend=others.get("recommend", RecommendConfig()),
         feedback=FeedbackConfig(),
+        index=others.get("index", IndexConfig()),
     )
     with workspace.create("bundle", workspace.recipe({})) as draft:
         bundle.write(draft, contents)

@@ -88,16 +88,13 @@ def test_saved_and_loaded_it_finds_the_same(built, clustered, tmp_path):
     with workspace.create("bundle", workspace.recipe({})) as draft:
         save(built, "als", draft)
     artifact = workspace.open("bundle")
-    searcher, chosen = load(artifact, "als", items, items.any(axis=1))
-    assert chosen == built.chosen
+    searcher = load(artifact, "als", items, items.any(axis=1))
     before = nearly(built, items) if built.index is not None else Scan(items)
     np.testing.assert_array_equal(searcher.top_k(queries, 9).idx, before.top_k(queries, 9).idx)
     if built.index is not None:
+        assert built.chosen.way in searcher.way
         with pytest.raises(ArtifactError, match="index again"):
             load(artifact, "als", items[:-5], items[:-5].any(axis=1))
-    searcher, chosen = load(artifact, "towers", items, items.any(axis=1))
-    assert isinstance(searcher, Scan)
-    assert chosen is None
 
 
 def test_few_items_are_scanned_with_nothing_else_tried(clustered):

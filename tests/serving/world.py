@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,7 @@ class TwoKinds:
     """Lists the kind that a history has more of, then the rest; by row within a kind."""
 
     retrievers = ()
+    searchers: ClassVar = {}
     policy, newcomers = "two_kinds", None
     knowledge = SimpleNamespace(
         playable=np.array([i != "b9" for i in IDS]), copies=Copies.none(len(IDS))

@@ -1,10 +1,13 @@
 """What the service says of itself: versions, counts since it started, the index."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from avrec import __version__
+from avrec.index import Scan
+from avrec.index_ann import Searcher
 from avrec.serving.meters import Meters
 from avrec.serving.service import Service
 
@@ -43,18 +46,20 @@ class Status(BaseModel):
 
 def status_of(service: Service, meters: Meters) -> Status:
     """Collect it."""
-    bundle = service.bundle
+    bundle, made = service.bundle, service.bundle.recommender
     answered = [s for s in meters.samples() if s.name == "avrec_requests_total"]
     return Status(
         code=__version__,
         model=bundle.version,
-        policy=bundle.recommender.policy,
+        policy=made.policy,
         items=len(bundle.vocabulary),
         people=len(bundle.users.users),
         requests=sum(s.value for s in answered),
         failed=sum(s.value for s in answered if s.labels["status"].startswith("5")),
         stages=_stages(meters),
-        index=[_retrieving(one) for one in bundle.recommender.retrievers],
+        index=[
+            _retrieving(one, bundle.recommender.searchers) for one in bundle.recommender.retrievers
+        ],
     )
 
 
@@ -75,9 +80,10 @@ def _stages(meters: Meters) -> dict[str, Stage]:
     return found
 
 
-def _retrieving(one: Any) -> Retrieving:
+def _retrieving(one: Any, searchers: Mapping[str, Searcher]) -> Retrieving:
     factors = getattr(one, "items", None)
     if factors is None:
         return Retrieving(name=one.name, items=None, dim=None, search="its own lists")
+    way = searchers[one.name].way if one.name in searchers else Scan.way
     known = int(factors.known().sum())
-    return Retrieving(name=one.name, items=known, dim=factors.dim, search="exact scan")
+    return Retrieving(name=one.name, items=known, dim=factors.dim, search=way)
