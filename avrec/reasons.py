@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avrec.arrays import Array, Idx
+from avrec.arrays import Array, Idx, Mask
 from avrec.likeness import Likeness
-from avrec.models.knowledge import Knowledge
+from avrec.models.knowledge import Attribute, Knowledge
 from avrec.models.newcomers import Stated
 from avrec.sources import CREATORS, DAY, DISCOVERY, FRESH, SEGMENT
 
@@ -31,6 +31,13 @@ class Person(NamedTuple):
     stated: Stated
     segment: str | None
     at: int
+
+
+class _Liked(NamedTuple):
+    """How many items of a history, or words, name each tag; and whether they name each creator."""
+
+    tags: Array
+    creators: Mask
 
 
 class Reasons:
@@ -58,11 +65,11 @@ class Reasons:
     def of(self, person: Person, items: Idx, sources: Sequence[tuple[str, ...]]) -> list[str]:
         """Say one reason an item."""
         cause = self._likeness.cause(person.history, items)
-        shares = self._shares(person.history)
+        liked = self._liked(person)
         reasons = []
         for entry, proposed in enumerate(sources):
             item = int(items[entry])
-            said = self._discovery(item, proposed, person, shares)
+            said = self._discovery(item, proposed, liked, person.at)
             personal = said is None or not IMPERSONAL.issuperset(proposed)
             if cause.cosines[entry] >= self._min_similarity and personal:
                 said = self._because(int(cause.items[entry]), person)
@@ -78,15 +85,15 @@ class Reasons:
         return f'Because you {verb} "{self._titles[cause]}"'
 
     def _discovery(
-        self, item: int, proposed: tuple[str, ...], person: Person, shares: Array
+        self, item: int, proposed: tuple[str, ...], liked: _Liked, at: int
     ) -> str | None:
         published = self._knowledge.published_at[item]
-        fresh = published >= 0 and 0 <= person.at - published < self._fresh
-        if CREATORS in proposed:
+        fresh = published >= 0 and 0 <= at - published < self._fresh
+        if CREATORS in proposed and liked.creators[_codes(self._knowledge.creators, item)].any():
             return "New from a creator you like" if fresh else "From a creator you like"
         if FRESH not in proposed:
             return None
-        tag = self._shared_tag(item, shares)
+        tag = self._shared_tag(item, liked.tags)
         return "New" if tag is None else f"New in {tag}"
 
     def _plainly(self, item: int, proposed: tuple[str, ...], person: Person) -> str:
@@ -100,17 +107,28 @@ class Reasons:
             return "Popular with listeners"
         return "People with your taste enjoy it"
 
-    def _shares(self, history: Idx) -> Array:
-        """How many items of the history hold each tag."""
-        tags = self._knowledge.tags
-        return np.bincount(tags.of(history).codes, minlength=tags.num_codes)
+    def _liked(self, person: Person) -> _Liked:
+        tags, creators = self._knowledge.tags, self._knowledge.creators
+        held = np.bincount(tags.of(person.history).codes, minlength=tags.num_codes)
+        named = tags.names.idx(list(person.stated.tags))
+        held[named[named >= 0]] += 1
+        followed = np.zeros(creators.num_codes, bool)
+        followed[creators.of(person.history).codes] = True
+        named = creators.names.idx(list(person.stated.creators))
+        followed[named[named >= 0]] = True
+        return _Liked(held, followed)
 
-    def _shared_tag(self, item: int, shares: Array) -> str | None:
-        codes = self._knowledge.tags.of(np.array([item], np.int32)).codes
-        if not len(codes) or not shares[codes].any():
+    def _shared_tag(self, item: int, held: Array) -> str | None:
+        tags = self._knowledge.tags
+        codes = _codes(tags, item)
+        if not held[codes].any():
             return None
-        return str(self._knowledge.tags.names.ids[int(codes[np.argmax(shares[codes])])])
+        return str(tags.names.ids[int(codes[np.argmax(held[codes])])])
 
     def _tags(self, item: int) -> list[str]:
         tags = self._knowledge.tags
-        return tags.names.id_of(tags.of(np.array([item], np.int32)).codes).to_pylist()
+        return tags.names.id_of(_codes(tags, item)).to_pylist()
+
+
+def _codes(attribute: Attribute, item: int) -> Idx:
+    return attribute.codes[attribute.offsets[item] : attribute.offsets[item + 1]]

@@ -161,8 +161,8 @@ class LeftOut(BaseModel):
 class Ranking(Answer):
     """The candidates in order, best first.
 
-    What the person finished (or a near-duplicate of that), what they skipped, disliked or hid,
-    and what cannot be played is left out; what they only began is ranked like the rest.
+    What the person finished, skipped, disliked or hid is left out, and so are near-duplicates of
+    that and what cannot be played; what they only began is ranked like the rest.
     """
 
     left_out: list[LeftOut]

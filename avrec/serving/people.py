@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UNWANTED = ("skip", "dislike", "hide")
 """Kinds of event after which an item is not shown to that person again."""
-Barred = Literal["finished", "refused", "unplayable"]
+Barred = Literal["finished_or_refused", "unplayable"]
 """Why a candidate may not be listed."""
 NO_ROWS: Idx = np.empty(0, np.int32)
 

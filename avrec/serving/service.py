@@ -102,7 +102,7 @@ class Service:
     def rank(self, wish: Wish, item_ids: Sequence[str], progress: Progress) -> Sorted:
         """Order a caller's candidates, without what the person finished or refused.
 
-        Near-duplicates of what they finished are left out too, and what cannot be played. Of the
+        Near-duplicates of that are left out too, and what cannot be played. Of the
         candidates that are near-duplicates of one another each is ranked. What the state does not
         tell is missing, as in `recommend`.
         """
@@ -152,14 +152,9 @@ class Service:
     def _barred(self, person: Person, rows: Idx) -> dict[int, Barred]:
         """Rows that a person's candidates may not have, among them those of `rows`, and why."""
         knowledge = self.bundle.recommender.knowledge
-        finished = knowledge.copies.spread(Histories.of([person.finished])).row(0)
-        broken = rows[~knowledge.playable[rows]]
-        named: tuple[tuple[Idx, Barred], ...] = (
-            (broken, "unplayable"),
-            (person.refused, "refused"),
-            (finished, "finished"),
-        )
-        return {int(row): why for rows, why in named for row in rows}
+        over = Histories.of([np.concatenate([person.finished, person.refused])])
+        barred: dict[int, Barred] = dict.fromkeys(rows[~knowledge.playable[rows]], "unplayable")
+        return barred | dict.fromkeys(knowledge.copies.spread(over).row(0), "finished_or_refused")
 
     def _served(self, wish: Wish, ranked: Ranked) -> pa.Table:
         count = len(ranked.items)
