@@ -10,6 +10,8 @@ as they are.
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -66,7 +68,13 @@ def create_api(
 ) -> FastAPI:
     """Make the application; `gallery` holds what its page shows and plays."""
     meters = models.meters
-    api = FastAPIOffline(title="avrec", version=__version__, redoc_url=None, static_url=DOCS_FILES)
+    api = FastAPIOffline(
+        title="avrec",
+        version=__version__,
+        redoc_url=None,
+        static_url=DOCS_FILES,
+        lifespan=_while_served,
+    )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
     api.state.gallery, api.state.lists = gallery, Lists(models, deadlines or Deadlines())
     api.add_middleware(
@@ -82,6 +90,12 @@ def create_api(
     api.add_exception_handler(StateError, _unavailable)
     api.add_exception_handler(Exception, _broken)
     return api
+
+
+@asynccontextmanager
+async def _while_served(api: FastAPI) -> AsyncIterator[None]:
+    yield
+    api.state.models.stop()
 
 
 async def _service(request: Request) -> Service:

@@ -103,9 +103,14 @@ class Catalogue:
         self._shown: dict[str, tuple[str, datetime]] = {}
         self.number = 0
 
-    def get(self, item_id: str) -> Entry | None:
-        """What became of an item, None for one that was left as it is."""
-        return self._entries.get(item_id)
+    def read(self, item_id: str) -> Entry | None:
+        """What became of an item, as of now; None for one that was left as it is.
+
+        Raises:
+            StateError: the board cannot be used.
+        """
+        note = self._board.read(name_of(item_id))
+        return None if note is None else parse(note.text)
 
     def shown_at(self, entry: Entry) -> datetime | None:
         """When this replica began to list an item as it was put; None before."""
@@ -116,13 +121,13 @@ class Catalogue:
         """Tell whether a file may lie there."""
         return uri.startswith(WEB) or any(_below(uri, root) for root in self._roots)
 
-    def put(self, item_id: str, item: Mapping[str, Any], at: datetime) -> None:
+    def put(self, item_id: str, item: Mapping[str, Any], at: datetime) -> Entry:
         """Write what is said of an item; what was found in its file stays until it is looked at.
 
         Raises:
             StateError: it cannot be stored.
         """
-        before = self._entries.get(item_id)
+        before = self.read(item_id)
         entry = Entry(item_id=item_id, item=item, status="waiting", put_at=at.isoformat())
         if before is not None and before.uri == entry.uri:
             entry = replace(
@@ -132,8 +137,9 @@ class Catalogue:
                 vectors=before.vectors,
             )
         self._board.write(name_of(item_id), text_of(entry))
+        return entry
 
-    def delete(self, item_id: str, at: datetime) -> None:
+    def delete(self, item_id: str, at: datetime) -> Entry:
         """Write that an item is gone.
 
         Raises:
@@ -141,6 +147,7 @@ class Catalogue:
         """
         entry = Entry(item_id=item_id, status="deleted", put_at=at.isoformat())
         self._board.write(name_of(item_id), text_of(entry))
+        return entry
 
     def take(self, note: Note) -> None:
         """Read a note, if it is of an item."""

@@ -4,8 +4,9 @@ Ids in a path are percent-encoded; the routes of what lies below an item come be
 """
 
 import asyncio
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.exceptions import HTTPException
@@ -16,6 +17,7 @@ from avrec.serving.models import Models
 from avrec.serving.models_api import TheModels
 
 routes = APIRouter(prefix="/v1")
+ABSENT = HTTPException(404, "this item is not in the catalogue")
 
 
 def _right(item_id: str) -> str:
@@ -40,56 +42,50 @@ async def put(item_id: ItemId, item: ItemPut, models: TheModels) -> ItemTold:
 @routes.delete("/items/{item_id:path}")
 async def delete(item_id: ItemId, models: TheModels) -> ItemTold:
     """Delete an item; it is in no list of any replica after seconds, nor in the next training."""
-    if models.active.row(item_id) < 0 and models.catalogue.get(item_id) is None:
-        raise HTTPException(404, "this item is not in the catalogue")
     return await asyncio.to_thread(_delete, item_id, models)
 
 
 @routes.get("/items/{item_id:path}")
 async def tell(item_id: ItemId, models: TheModels) -> ItemTold:
     """Tell what is known of an item, and what became of it since it was put."""
-    return _told(item_id, models)
+    return await asyncio.to_thread(_tell, item_id, models)
 
 
 def _put(item_id: str, item: ItemPut, models: Models) -> ItemTold:
     now, columns = datetime.now(UTC), item.model_dump(mode="json")
-    columns["published_at"] = (
-        columns["published_at"] or _published(item_id, models) or now.isoformat()
-    )
-    models.catalogue.put(item_id, columns, now)
-    models.follow()
-    return _told(item_id, models)
+    if columns["published_at"] is None:
+        columns["published_at"] = _published(item_id, models) or now.isoformat()
+    return _told(models.catalogue.put(item_id, columns, now), models)
 
 
 def _delete(item_id: str, models: Models) -> ItemTold:
-    models.catalogue.delete(item_id, datetime.now(UTC))
-    models.follow()
-    return _told(item_id, models)
+    if models.active.row(item_id) < 0 and models.catalogue.read(item_id) is None:
+        raise ABSENT
+    return _told(models.catalogue.delete(item_id, datetime.now(UTC)), models)
+
+
+def _tell(item_id: str, models: Models) -> ItemTold:
+    entry, row = models.catalogue.read(item_id), models.active.row(item_id)
+    if entry is not None:
+        return _told(entry, models)
+    if row < 0:
+        raise ABSENT
+    [item] = models.active.bundle.items.slice(row, 1).to_pylist()
+    return ItemTold(**item, status="ready")
 
 
 def _published(item_id: str, models: Models) -> str | None:
     """When an item came out that is there already."""
-    row = models.active.row(item_id)
+    entry, row = models.catalogue.read(item_id), models.active.row(item_id)
+    if entry is not None:
+        return entry.item.get("published_at")
     at = None if row < 0 else models.active.bundle.items["published_at"][row].as_py()
     return None if at is None else at.isoformat()
 
 
-def _told(item_id: str, models: Models) -> ItemTold:
-    entry, row = models.catalogue.get(item_id), models.active.row(item_id)
-    if entry is None and row < 0:
-        raise HTTPException(404, "this item is not in the catalogue")
-    item: dict[str, Any] = {}
-    if row >= 0:
-        [item] = models.active.bundle.items.slice(row, 1).to_pylist()
-    known = {name: item.get(name) for name in ItemPut.model_fields}
-    return ItemTold.model_validate({**known, "item_id": item_id, **_history(entry, models)})
-
-
-def _history(entry: Entry | None, models: Models) -> dict[str, Any]:
-    if entry is None:
-        return {"status": "ready"}
-    told = {name: getattr(entry, name) for name in ("status", "put_at", "done_at", "error")}
-    shown = models.catalogue.shown_at(entry)
+def _told(entry: Entry, models: Models) -> ItemTold:
+    shown, told = models.catalogue.shown_at(entry), asdict(replace(entry, vectors={}))
     if shown is not None:
-        told["seconds_to_list"] = (shown - datetime.fromisoformat(entry.put_at)).total_seconds()
-    return told
+        put_at = datetime.fromisoformat(entry.put_at)
+        told["seconds_to_list"] = (shown - put_at).total_seconds()
+    return ItemTold.model_validate({**told, **entry.item})

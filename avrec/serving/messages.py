@@ -240,15 +240,15 @@ class ItemTold(BaseModel):
     status: Literal["waiting", "ready", "failed", "deleted"] = Field(
         description="`waiting` to be embedded; `failed`: see `error`."
     )
-    title: str | None
-    uri: str | None
-    description: str | None
-    tags: list[str] | None
-    creator_id: str | None
-    language: str | None
-    published_at: datetime | None
-    age_rating: str | None
-    regions: list[str] | None
+    title: str | None = None
+    uri: str | None = None
+    description: str | None = None
+    tags: list[str] | None = None
+    creator_id: str | None = None
+    language: str | None = None
+    published_at: datetime | None = None
+    age_rating: str | None = None
+    regions: list[str] | None = None
     put_at: datetime | None = Field(default=None, description="Put or deleted; absent: never.")
     done_at: datetime | None = Field(default=None, description="Embedded, or given up.")
     seconds_to_list: float | None = Field(

@@ -197,11 +197,15 @@ class Models:
             self._turn()
 
     def _run(self) -> None:
-        while not self._ended.wait(POLL_SECONDS):
+        """Follow; half of the time at most, for requests need the processor too."""
+        pause = POLL_SECONDS
+        while not self._ended.wait(pause):
+            start = time.monotonic()
             try:
                 self.follow()
             except StateError as error:
                 logger.warning("board not read: %s", error)
+            pause = max(POLL_SECONDS, time.monotonic() - start)
 
     def _begin(self, first: str | None) -> Routing:
         """Load what is active, else what can be; a blank board is told."""

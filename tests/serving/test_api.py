@@ -1,5 +1,6 @@
 import json
 import re
+import threading
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
@@ -394,3 +395,33 @@ def test_models_are_changed_by_admins_of_the_house_only(client, with_key, path):
     assert with_key(READ, EVENTS).post(path).status_code == 403
     assert with_key(ADMIN, tenant="t").post(path).status_code == 403
     assert with_key(READ).get("/v1/models").status_code == 200
+
+
+def test_readiness_tells_of_a_model_that_is_being_loaded_or_refused(client, models, wait_until):
+    free, good = threading.Event(), bundle("v2")
+    load = models.shelf.load
+    models.shelf.bundles |= {"v2": good, "v3": "its file is cut short"}
+
+    def slow(version):
+        free.wait(60)
+        return load(version)
+
+    models.shelf.load = slow
+    asked = threading.Thread(target=lambda: client.post("/v1/models/v2/activate"))
+    asked.start()
+    wait_until(lambda: client.get("/readyz").json()["loading"] == ["v2"])
+    assert client.get("/readyz").json()["model"] == ask(client)["model"] == "v1"
+    free.set()
+    asked.join()
+    ready = client.get("/readyz").json()
+    assert (ready["model"], ready["loading"], ready["refused"]) == ("v2", [], {})
+    client.post("/v1/models/v3/activate")
+    assert client.get("/readyz").json()["refused"] == {"v3": "its file is cut short"}
+
+
+def test_a_replica_that_ends_follows_no_longer(api, models):
+    with TestClient(api) as client:
+        models.start()
+        assert client.get("/readyz").status_code == 200
+    models._thread.join(60)
+    assert not models._thread.is_alive()

@@ -92,6 +92,15 @@ def listed(client, user="b-fan"):
 def put(client, item_id, **item):
     answer = client.put(f"/v1/items/{quote(item_id, safe='')}", json=item)
     assert answer.status_code == 200, answer.text
+    assert answer.json()["status"] == "waiting"
+    models(client).follow()
+    return tell(client, item_id)
+
+
+def delete(client, item_id):
+    answer = client.delete(f"/v1/items/{quote(item_id, safe='')}")
+    assert answer.status_code == 200, answer.text
+    models(client).follow()
     return answer.json()
 
 
@@ -122,7 +131,7 @@ def test_every_replica_sees_it_and_one_that_starts_later(client, replica, desk, 
     other.start()
     put(client, "new", **BLUES)
     wait_until(lambda: other.active.row("new") >= 0)
-    client.delete("/v1/items/b3")
+    delete(client, "b3")
     wait_until(lambda: other.active.row("b3") < 0)
     other.stop()
     later = replica()
@@ -131,7 +140,7 @@ def test_every_replica_sees_it_and_one_that_starts_later(client, replica, desk, 
 
 def test_a_deleted_item_is_nowhere(client):
     assert "b3" in listed(client)
-    assert client.delete("/v1/items/b3").json()["status"] == "deleted"
+    assert delete(client, "b3")["status"] == "deleted"
     assert "b3" not in listed(client)
     assert client.get("/v1/items/b3/similar").status_code == 404
     similar = client.get("/v1/items/b4/similar?k=20").json()["items"]
@@ -147,7 +156,7 @@ def test_a_deleted_item_is_nowhere(client):
 
 
 def test_a_deleted_item_comes_back_when_it_is_put(client):
-    client.delete("/v1/items/b3")
+    delete(client, "b3")
     put(client, "b3", title="again")
     assert listed(client)["b3"]
     assert tell(client, "b3")["title"] == "again"
@@ -155,7 +164,7 @@ def test_a_deleted_item_comes_back_when_it_is_put(client):
 
 def test_a_new_bundle_has_the_changes_too(client, workspace):
     put(client, "new", **BLUES)
-    client.delete("/v1/items/b3")
+    delete(client, "b3")
     version = write_bundle(workspace, ITEMS, PAIRS, {"content": workspace.open("content")})
     assert client.post(f"/v1/models/{version}/activate").status_code == 200
     shown = listed(client)
