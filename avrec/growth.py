@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec.arrays import Array, Idx, Values, Vectors
+from avrec.arrays import Array, Idx, Mask, Values, Vectors
 from avrec.bundle import Bundle, catalogue
 from avrec.copies import Copies
 from avrec.embed.pool import Content
 from avrec.factors import Factors, Retriever
-from avrec.index import Lister, TopK
+from avrec.index import Lister, Scan, TopK
+from avrec.index_ann import Searcher
 from avrec.interactions import Histories, UserHistories
 from avrec.models.content import ContentProfile
 from avrec.models.knowledge import Knowledge, attribute, log_popularity, published_at
@@ -104,8 +105,43 @@ class MovedLister:
         rows = exclude or Histories.of([np.empty(0, np.int32)] * len(histories))
         barred = [np.append(row, gone) for row in map(self.move.back(rows).row, range(len(rows)))]
         found = self.model.lists(self.move.back(histories), k, Histories.of(barred))
-        idx = np.where(found.idx >= 0, self.move.new_of_old[found.idx], np.int32(-1))
-        return TopK(idx, found.scores)
+        return TopK(_named(found.idx, self.move.new_of_old), found.scores)
+
+
+class MovedSearcher:
+    """An index over a catalogue that has changed: what it knows still, and a scan of the rest.
+
+    Args:
+        old: over the catalogue as it was.
+        move: from there to the catalogue as it is.
+        vectors: of that, shape (num_items, dim).
+        rows: those that are new, or have another vector than `old` has.
+        known: which may be listed.
+    """
+
+    def __init__(self, old: Searcher, move: Move, vectors: Vectors, rows: Idx, known: Mask) -> None:
+        self.way = f"{old.way}, and a scan of {len(rows)} new"
+        self._old, self._move, self._rows = old, move, np.sort(rows)
+        self._place = np.full(len(vectors), -1, np.int32)
+        self._place[self._rows] = np.arange(len(rows), dtype=np.int32)
+        self._scan = Scan(vectors[self._rows], known[self._rows])
+        listable = move.new_of_old >= 0
+        listable[listable] = known[move.new_of_old[listable]]
+        listable[move.old_of_new[rows][move.old_of_new[rows] >= 0]] = False
+        self._barred = np.flatnonzero(~listable).astype(np.int32)
+
+    def top_k(self, queries: Vectors, k: int, exclude: Histories | None = None) -> TopK:
+        """See `Searcher`."""
+        barred = exclude or Histories.of([np.empty(0, np.int32)] * len(queries))
+        of_old, of_new = self._move.back(barred), _renumbered(barred, self._place)
+        every = Histories.of([self._barred] * len(queries)).union(of_old)
+        known, new = self._old.top_k(queries, k, every), self._scan.top_k(queries, k, of_new)
+        idx = np.concatenate(
+            [_named(known.idx, self._move.new_of_old), _named(new.idx, self._rows)], axis=1
+        )
+        scores = np.concatenate([known.scores, new.scores], axis=1)
+        order = np.lexsort((idx, -scores), axis=1)[:, :k]
+        return TopK(*(np.take_along_axis(one, order, axis=1) for one in (idx, scores)))
 
 
 def grow(bundle: Bundle, changes: Changes) -> Bundle:
@@ -120,16 +156,22 @@ def grow(bundle: Bundle, changes: Changes) -> Bundle:
     content = _content(bundle.content, vocabulary, move, rows, changes.vectors)
     known = _knowledge(bundle.recommender.knowledge, items, content, move)
     known = _put(known, rows, changes)
+    made = _recommender(bundle, items, content, known, move)
     return replace(
         bundle,
         items=items,
         vocabulary=vocabulary,
-        recommender=_recommender(bundle, items, content, known, move),
+        recommender=made.searched_by(_searchers(bundle.recommender, made, move, rows)),
         users=UserHistories(bundle.users.users, move.histories(bundle.users.histories)),
         seen=move.histories(bundle.seen),
         durations_seconds=known.duration_seconds,
         content=content,
     )
+
+
+def _named(found: Idx, place: Idx) -> Idx:
+    """Rows by another numbering; -1 stays."""
+    return np.where(found >= 0, place[found] if len(place) else found, np.int32(-1))
 
 
 def _renumbered(rows: Histories, place: Idx) -> Histories:
@@ -208,6 +250,19 @@ def _recommender(
         return made
     segmented = _segmented(old.newcomers.segmented, vocabulary, known, move)
     return made.welcoming(Newcomers(Tastes(items, known.counts), segmented))
+
+
+def _searchers(old: Recommender, new: Recommender, move: Move, rows: Idx) -> dict[str, Searcher]:
+    """Indexes of the models that had one; of content, an item that was put has another vector."""
+    made: dict[str, Searcher] = {}
+    for model in new.retrievers:
+        if isinstance(model, Lister) or model.name not in old.searchers:
+            continue
+        changed = rows if isinstance(model, ContentProfile) else rows[move.old_of_new[rows] < 0]
+        known = model.items.known() & new.knowledge.playable
+        searcher, vectors = old.searchers[model.name], model.items.vectors
+        made[model.name] = MovedSearcher(searcher, move, vectors, changed, known)
+    return made
 
 
 def _segmented(

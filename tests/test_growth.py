@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from avrec import checks
 from avrec.factors import Factors
-from avrec.growth import Changes, Move, MovedLister, grow
-from avrec.index import TopK
+from avrec.growth import Changes, Move, MovedLister, MovedSearcher, grow
+from avrec.index import Scan, TopK
 from avrec.interactions import Histories
 from avrec.models import als, cold
 from avrec.models.cold import ColdConfig
@@ -152,3 +152,23 @@ def test_models_without_vectors_list_what_they_know(loaded):
     barred = Histories.of([new.idx(["c", "x"])])
     [row] = lister.lists(Histories.of([new.idx(["x"])]), 3, barred).idx
     assert [new.ids[int(one)].as_py() if one >= 0 else None for one in row] == ["b", "d", None]
+
+
+@given(st.data())
+def test_an_index_that_moved_lists_as_a_scan_of_all_does(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    names = [f"{n:02}" for n in range(30)]
+    old, new = (Vocabulary.of(data.draw(st.sets(st.sampled_from(names)))) for _ in range(2))
+    move = Move.between(old, new)
+    learned = rng.integers(-3, 4, (len(old), 3)).astype(np.float32)
+    vectors = move.rows(learned, 0)
+    put = data.draw(st.sets(st.integers(0, len(new) - 1))) if len(new) else set()
+    rows = np.array(sorted(put | set(np.flatnonzero(move.old_of_new < 0))), np.int32)
+    vectors[rows] = rng.integers(-3, 4, (len(rows), 3))
+    known = vectors.any(axis=1) & (rng.random(len(new)) > 0.1)
+    barred = Histories.of([np.flatnonzero(rng.random(len(new)) < 0.2).astype(np.int32)] * 4)
+    queries = rng.integers(-3, 4, (4, 3)).astype(np.float32)
+    expected = Scan(vectors, known).top_k(queries, 5, barred)
+    found = MovedSearcher(Scan(learned), move, vectors, rows, known).top_k(queries, 5, barred)
+    np.testing.assert_array_equal(found.scores, expected.scores)
+    np.testing.assert_array_equal(found.idx, expected.idx)
