@@ -14,7 +14,7 @@ from avrec.distributed.train import forget, run_name
 from avrec.errors import InputError
 from avrec.factors import among
 from avrec.interactions import histories
-from avrec.models import cold, event_files, fields, pretrain, towers
+from avrec.models import cold, event_files, fields, more, towers
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.splits import by_time
 from avrec.store import Workspace
@@ -26,18 +26,19 @@ logger = logging.getLogger("avrec.jobs.train_towers")
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `towers`, unless nobody has a history to learn from."""
     settings = {name: getattr(config, name) for name in SETTINGS}
-    known = fields.sources(workspace, config.fields) + pretrain.sources(config.towers)
+    known = fields.sources(workspace, config.fields) + more.sources(workspace, config.towers)
     recipe = workspace.recipe(settings, "items", "interactions", *known)
     if workspace.has("towers", recipe):
         logger.info("up to date")
         return
-    pooled = fields.read(workspace, workspace.read_table("items", ITEMS), config.fields)
+    items = workspace.read_table("items", ITEMS)
+    pooled = fields.read(workspace, items, config.fields)
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
     past = histories(split.train, pooled.items).histories
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
     try:
-        pieces = pretrain.read(workspace, pooled, config.towers)
-        model = fit(past, pooled, config.towers, as_run, pieces)
+        content, beside = more.read(workspace, items, pooled, config.towers)
+        model = fit(past, content, config.towers, as_run, beside)
     except InputError as error:
         logger.warning("no towers: %s", error)
         workspace.remove("towers")

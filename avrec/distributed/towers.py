@@ -8,17 +8,18 @@ import numpy as np
 import ray
 from ray.train.torch import get_device
 
-from avrec.arrays import Vectors
 from avrec.distributed import learn
 from avrec.distributed.learn import Run
 from avrec.distributed.train import latest_files
-from avrec.embed.pool import Content
+from avrec.embed.pool import Content, Scale
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
+from avrec.models.more import NO_MORE, More
 from avrec.models.towers import Held, Task
 from avrec.models.towers_net import Facts, TowersConfig
 from avrec.models.training import Files
+from avrec.models.tuned import Tuning
 
 PAST = "past."
 
@@ -28,14 +29,14 @@ def fit(
     content: Content,
     config: TowersConfig,
     run: Run,
-    pieces: Mapping[str, Vectors] | None = None,
+    more: More = NO_MORE,
 ) -> towers.Towers:
-    """Train on histories of one row a user; `pieces` as for `avrec.models.towers.prepare`.
+    """Train on histories of one row a user.
 
     Raises:
         InputError: no user has two items one after the other.
     """
-    task = towers.prepare(histories, content, config, pieces)
+    task = towers.prepare(histories, content, config, more)
     return towers.from_files(train(task, config, run), task, content, config)
 
 
@@ -50,7 +51,7 @@ def train(task: Task, config: TowersConfig, run: Run) -> Files:
 def loop(settings: Mapping[str, Any]) -> None:
     """Train as one worker."""
     config, seed = towers.config_of(settings["config"]), settings["seed"]
-    known, held = _unpack(ray.get(settings["facts"]))
+    known, held = _unpack(ray.get(settings["facts"]), config)
     crew = learn.join_crew()
     net = towers.build(known, config, seed, crew)
     if not latest_files():
@@ -66,14 +67,34 @@ def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     past = {f"{PAST}{name}": values for name, values in columns if values is not None}
     judged = {"targets": held.targets, "learned": held.learned}
     told = {"log_q": known.log_q, "positives": known.positives}
-    return {**told, **content, **pieces, **past, **judged}
+    return {**told, **content, **pieces, **_tuning(known.tuning), **past, **judged}
 
 
-def _unpack(arrays: Mapping[str, np.ndarray]) -> tuple[Facts, Held]:
+def _tuning(tuning: Tuning | None) -> dict[str, np.ndarray]:
+    if tuning is None:
+        return {}
+    return {
+        "tuning.place": np.array(tuning.place),
+        "tuning.values": tuning.values,
+        "tuning.lengths": tuning.lengths,
+        "tuning.scale": np.stack(tuning.scale),
+    }
+
+
+def _unpack(arrays: Mapping[str, np.ndarray], config: TowersConfig) -> tuple[Facts, Held]:
     content, pieces = (
         tuple(arrays[name] for name in sorted(arrays) if name.startswith(prefix))
         for prefix in ("content.", "pieces.")
     )
     past = {k.removeprefix(PAST): v for k, v in arrays.items() if k.startswith(PAST)}
-    known = Facts(content, arrays["log_q"], arrays["positives"], pieces)
+    known = Facts(content, arrays["log_q"], arrays["positives"], pieces, _tuned(arrays, config))
     return known, Held(Histories(**past), arrays["targets"], arrays["learned"])
+
+
+def _tuned(arrays: Mapping[str, np.ndarray], config: TowersConfig) -> Tuning | None:
+    if "tuning.place" not in arrays:
+        return None
+    place, values, lengths, scale = (
+        arrays[f"tuning.{name}"] for name in ("place", "values", "lengths", "scale")
+    )
+    return Tuning(config.lora, int(place), values, lengths, Scale(*scale))

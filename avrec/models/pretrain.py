@@ -33,11 +33,6 @@ Pieces = Sequence[Vectors]
 """Of each modality (num_items, num_pieces, width); a row of zeros is a piece that is not there."""
 
 
-def sources(config: TowersConfig) -> list[str]:
-    """Names of the artifacts that `read` reads."""
-    return [SOURCE] if config.pretrain_epochs else []
-
-
 def read(workspace: Workspace, content: Content, config: TowersConfig) -> dict[str, Vectors]:
     """Pieces of each encoder, from the segments in the workspace; none where none are needed."""
     if not config.pretrain_epochs:
@@ -97,12 +92,14 @@ def able(pieces: Pieces) -> Idx:
 
 def pretrain(item: ItemTower, pieces: Pieces, config: TowersConfig, seed: int) -> Iterator[float]:
     """Train `item` in place, but for its ids; gives the mean loss of each epoch."""
+    rows = able(pieces)
+    if not len(rows):
+        return
     learned = [p for name, p in item.named_parameters() if not name.startswith("ids.")]
     optimiser = torch.optim.AdamW(
         learned, lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    rows = able(pieces)
-    for epoch in range(config.pretrain_epochs if len(rows) else 0):
+    for epoch in range(config.pretrain_epochs):
         losses = []
         for step, batch in enumerate(_batches(rows, config.batch_size, (seed, epoch))):
             rng = np.random.default_rng([seed, epoch, step])

@@ -20,6 +20,7 @@ from avrec.models.negatives import Negatives, Proposal, Stream
 from avrec.models.steps import COLUMNS, Steps, by_length, latest_windows, steps, windows_of
 from avrec.models.towers_net import Facts, TowersConfig, encode
 from avrec.models.training import Batch, Crew, Loss
+from avrec.models.tuned import TunedModality
 from avrec.models.user_towers import SequenceTower, Shape, noise_width
 
 ROWS_AT_ONCE = 512
@@ -51,8 +52,10 @@ class SequenceTowers(nn.Module):
         content: Sequence[Vectors],
         config: TowersConfig,
         crew: Crew | None = None,
+        tuned: TunedModality | None = None,
     ) -> None:
         super().__init__()
+        self.tuned = tuned
         self.unit = config.sequence.similarity == "cosine"
         self.item = ItemTower(
             id_table(num_items, config.dim, crew),
@@ -66,7 +69,7 @@ class SequenceTowers(nn.Module):
 
     def encode(self, rows: Tensor, keep_id: Tensor) -> Tensor:
         """Vectors of catalogue rows; `keep_id` says which may use their id."""
-        return encode(self.item, self.content, rows, keep_id)
+        return encode(self.item, self.content, rows, keep_id, self.tuned)
 
     def forward(
         self, rows: Tensor, keep_id: Tensor, groups: Sequence[Steps]

@@ -17,6 +17,8 @@ from torch import nn
 
 from avrec import log
 from avrec.arrays import Idx, Mask, Vectors
+from avrec.embed import pool
+from avrec.embed.lora_config import LoraConfig
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
@@ -24,7 +26,8 @@ from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.metrics import ndcg
 from avrec.models import row_files, tables
-from avrec.models.pretrain import Pieces, pieces_of, pretrain
+from avrec.models.more import NO_MORE, More
+from avrec.models.pretrain import pieces_of, pretrain
 from avrec.models.sequence_config import SequenceConfig
 from avrec.models.sequences import (
     SequenceTowers,
@@ -50,6 +53,7 @@ from avrec.models.training import (
     trained,
     windows,
 )
+from avrec.models.tuned import Tuned, TunedModality, end
 from avrec.models.user_towers import SequenceTower
 from avrec.store import Artifact, Draft
 from avrec.vocab import Vocabulary
@@ -66,13 +70,15 @@ Net = TwoTowers | SequenceTowers
 class Towers:
     """Trained towers: item vectors made once, and the network that reads a history.
 
-    `curve` has the loss of each epoch, its seconds, and its score where there was a validation.
+    `curve` has the loss of each epoch, its seconds, and its score where there was a validation;
+    `tuned` what became of an encoder that was trained along.
     """
 
     items: Factors
     user: UserTower | SequenceTower
     config: TowersConfig
     curve: tuple[Mapping[str, float], ...] = ()
+    tuned: Tuned | None = None
     name: str = NAME
 
     def user_vectors(self, histories: Histories) -> Vectors:
@@ -125,7 +131,7 @@ def examples(histories: Histories, config: TowersConfig) -> Batch:
     }
 
 
-def facts(histories: Histories, columns: Batch, content: Content, pieces: Pieces = ()) -> Facts:
+def facts(histories: Histories, columns: Batch, content: Content) -> Facts:
     """Gather what the loss needs of the catalogue and of the users of `histories`."""
     num_items = len(content.items)
     counts = np.bincount(columns["item"], minlength=num_items).astype(np.float64)
@@ -133,7 +139,7 @@ def facts(histories: Histories, columns: Batch, content: Content, pieces: Pieces
     log_q = np.log(share, out=np.zeros(num_items), where=share > 0).astype(np.float32)
     keys = histories.query_of_item().astype(np.int64) * num_items + histories.items
     modalities = tuple(content.modalities[name] for name in sorted(content.modalities))
-    return Facts(modalities, log_q, np.unique(keys), tuple(pieces))
+    return Facts(modalities, log_q, np.unique(keys))
 
 
 class Held(NamedTuple):
@@ -159,14 +165,12 @@ def prepare(
     histories: Histories,
     content: Content,
     config: TowersConfig,
-    pieces: Mapping[str, Vectors] | None = None,
+    more: More = NO_MORE,
 ) -> Task:
     """Hold the validation's items back and lay the others out for training.
 
-    The users are drawn by their number alone, so that runs of any seed are judged alike. `pieces`
-    of modalities, as `pretrain.read` has them, are what is learned from first.
+    The users are drawn by their number alone, so that runs of any seed are judged alike.
     """
-    apart = pieces_of(content, pieces or {}) if config.pretrain_epochs else ()
     able = np.flatnonzero(histories.lengths() > 2)  # noqa: PLR2004
     rng = np.random.default_rng(len(histories))
     count = min(config.validation_users, len(able))
@@ -178,9 +182,12 @@ def prepare(
     held = Held(past.take(users), histories.items[last], learned_ids(past, len(content.items)))
     if config.user == "attention":
         columns = examples(past, config)
-        return Task(columns, facts(past, columns, content, apart), held)
-    columns = columns_of(past, config)
-    return Task(columns, facts(past, {"item": targets_of(columns)}, content, apart), held)
+        known = facts(past, columns, content)
+    else:
+        columns = columns_of(past, config)
+        known = facts(past, {"item": targets_of(columns)}, content)
+    pieces = pieces_of(content, more.pieces) if config.pretrain_epochs else ()
+    return Task(columns, replace(known, pieces=tuple(pieces), tuning=more.tuning), held)
 
 
 def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> Net:
@@ -190,7 +197,12 @@ def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> 
     """
     kind = TwoTowers if config.user == "attention" else SequenceTowers
     sharing = crew if is_sharded(known, config) else None
-    net = seeded(lambda: kind(known.num_items, known.content, config, sharing), seed)
+
+    def made() -> Net:
+        tuned = None if known.tuning is None else TunedModality(known.tuning)
+        return kind(known.num_items, known.content, config, sharing, tuned)
+
+    net = seeded(made, seed)
     assert isinstance(net, Net)
     return net
 
@@ -254,10 +266,10 @@ def fit(
     content: Content,
     config: TowersConfig,
     seed: int,
-    pieces: Mapping[str, Vectors] | None = None,
+    more: More = NO_MORE,
 ) -> Towers:
-    """Train in this process, on histories of one row a user; `pieces` as for `prepare`."""
-    columns, known, held = prepare(histories, content, config, pieces)
+    """Train in this process, on histories of one row a user."""
+    columns, known, held = prepare(histories, content, config, more)
     net = build(known, config, seed)
     begin(net, known, config, seed)
     loss, course = objective(net, known, held, config, seed)(net, ALONE)
@@ -279,7 +291,8 @@ def from_files(files: Files, task: Task, content: Content, config: TowersConfig)
     for net, rows in _parts(files, task.known, config):
         vectors.append(item_vectors(net, learned, rows))
     items = Factors(content.items, np.concatenate(vectors))
-    return Towers(items, net.user.cpu().eval(), config, tuple(curve(files)))
+    tuned = None if net.tuned is None else end(content, net.tuned)
+    return Towers(items, net.user.cpu().eval(), config, tuple(curve(files)), tuned=tuned)
 
 
 def _parts(files: Files, known: Facts, config: TowersConfig) -> Iterator[tuple[Net, range]]:
@@ -317,7 +330,8 @@ def item_vectors(net: Net, learned: Mask, rows: range | None = None) -> Vectors:
 
 def config_of(plain: Mapping[str, Any]) -> TowersConfig:
     """The configuration whose `asdict` this is."""
-    return TowersConfig(**{**plain, "sequence": SequenceConfig(**plain["sequence"])})
+    sequence, added = SequenceConfig(**plain["sequence"]), LoraConfig(**plain.get("lora", {}))
+    return TowersConfig(**{**plain, "sequence": sequence, "lora": added})
 
 
 def untrained(config: TowersConfig) -> UserTower | SequenceTower:
@@ -328,7 +342,15 @@ def untrained(config: TowersConfig) -> UserTower | SequenceTower:
 
 
 def save(model: Towers, draft: Draft) -> None:
-    """Write `towers.safetensors` and `towers.json`."""
+    """Write `towers.safetensors` and `towers.json`, and what became of a trained encoder.
+
+    That is `content.safetensors` with what belongs to it (`avrec.embed.pool`), and what was added
+    to the encoder as peft reads it, `adapter_model.safetensors` and `adapter_config.json`.
+    """
+    if model.tuned is not None:
+        pool.save(model.tuned.content, draft)
+        for name, content in model.tuned.files.items():
+            draft.add(draft.place.write_part(name, content))
     tensors = {name: p.detach().numpy() for name, p in model.user.named_parameters()}
     draft.add_tensors(f"{NAME}.safetensors", {"items": model.items.vectors, **tensors})
     draft.add_json(

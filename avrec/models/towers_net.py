@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from avrec.arrays import Array, Idx, Mask, Scores, Values, Vectors
+from avrec.embed.lora_config import LoraConfig
 from avrec.models.item_tower import FUSIONS, ItemTower, id_table, soft_unit
 from avrec.models.sequence_config import USERS, SequenceConfig
 from avrec.models.speed import PRECISIONS
 from avrec.models.training import ALONE, Batch, Crew, Loss, check
+from avrec.models.tuned import TunedModality, Tuning
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +72,8 @@ class TowersConfig:
     """Size of the table of ids, in MiB, up to which every worker holds it whole; of a larger one
     each holds its own rows. Training takes some five times that, and a loss over the whole
     catalogue, or a validation, gathers the whole table again."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """Section `[towers.lora]`."""
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     """Section `[towers.sequence]`, for all user towers but "attention"."""
 
@@ -138,8 +142,10 @@ class TwoTowers(nn.Module):
         content: Sequence[Vectors],
         config: TowersConfig,
         crew: Crew | None = None,
+        tuned: TunedModality | None = None,
     ) -> None:
         super().__init__()
+        self.tuned = tuned
         widths = [modality.shape[1] for modality in content]
         ids = id_table(num_items, config.dim, crew)
         self.item = ItemTower(ids, widths, config.fusion, config.num_heads)
@@ -149,7 +155,7 @@ class TwoTowers(nn.Module):
 
     def encode(self, rows: Tensor, keep_id: Tensor) -> Tensor:
         """Vectors of catalogue rows; `keep_id` says which may use their id."""
-        return encode(self.item, self.content, rows, keep_id)
+        return encode(self.item, self.content, rows, keep_id, self.tuned)
 
     def forward(self, history: Tensor, item: Tensor, keep_id: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors of the queries and of their next items.
@@ -170,9 +176,17 @@ class TwoTowers(nn.Module):
         return self.user(past, present), vectors[place[history.numel() :]]
 
 
-def encode(item: ItemTower, content: Sequence[Tensor], rows: Tensor, keep_id: Tensor) -> Tensor:
-    """Vectors of catalogue rows, whose content is looked up where it lies."""
+def encode(
+    item: ItemTower,
+    content: Sequence[Tensor],
+    rows: Tensor,
+    keep_id: Tensor,
+    tuned: TunedModality | None = None,
+) -> Tensor:
+    """Vectors of catalogue rows, whose content is looked up where it lies, or made by `tuned`."""
     looked_up = [modality[rows.cpu()].to(rows.device) for modality in content]
+    if tuned is not None:
+        looked_up[tuned.place] = tuned(rows)
     vectors: Tensor = item(rows, keep_id, looked_up)
     return vectors
 
@@ -184,13 +198,14 @@ class Facts:
     `content` holds the modalities, (num_items, width) each; `log_q` the log share of each item
     among the targets, 0 for an item that is never one; `positives` the sorted keys
     query * num_items + item of all that users took to. `pieces` are the pieces of each modality,
-    where they are to be learned from first.
+    where they are to be learned from first; `tuning` is of the modality that is trained, if any.
     """
 
     content: tuple[Vectors, ...]
     log_q: Scores
     positives: Array
     pieces: tuple[Vectors, ...] = ()
+    tuning: Tuning | None = None
 
     @property
     def num_items(self) -> int:

@@ -202,7 +202,7 @@ class _State:
         self.scores: list[float] = []
         self.seconds: list[float] = []
         self._steps = 0
-        self._weights = {name: p.detach() for name, p in net.named_parameters()}
+        self._weights = {name: p.detach() for name, p in _learned(net).items()}
         self._average = {name: p.clone() for name, p in self._weights.items()}
         self._best: dict[str, Tensor] = {}
         if course.resume:
@@ -257,7 +257,7 @@ class _State:
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"net.{name}": p for name, p in self._weights.items()}
-        for name, parameter in self._net.named_parameters():
+        for name, parameter in _learned(self._net).items():
             for moment, value in self._optimiser.state[parameter].items():
                 tensors[f"{moment}.{name}"] = value.detach()
         if self._course.average:
@@ -280,7 +280,7 @@ class _State:
         self._best = {
             name: p.to(self._weights[name].device) for name, p in _below(tensors, "best.").items()
         }
-        for name, parameter in self._net.named_parameters():
+        for name, parameter in _learned(self._net).items():
             self._optimiser.state[parameter] = {
                 moment: tensors[f"{moment}.{name}"].to(
                     "cpu" if moment == "step" else parameter.device
@@ -291,6 +291,10 @@ class _State:
             values[:] = tensors[f"memory.{name}"].numpy()
         self.losses, self.scores, self.seconds = (tensors[name].tolist() for name in CURVES)
         self._steps = int(tensors["steps"])
+
+
+def _learned(net: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in net.named_parameters() if p.requires_grad}
 
 
 def _load(files: Files, shards: Mapping[str, range]) -> dict[str, Tensor]:
@@ -340,7 +344,7 @@ def trained(net: nn.Module, files: Files, shards: Mapping[str, range] | None = N
     """Give `net` the weights that a run in `files` would end with; `shards` as in a `Course`."""
     tensors = _load(files, shards or {})
     kept = _below(tensors, "best.") or _below(tensors, "average.") or _below(tensors, "net.")
-    _copy(kept, dict(net.named_parameters()))
+    _copy(kept, _learned(net))
     return net
 
 

@@ -10,7 +10,9 @@ from avrec.arrays import unit
 from avrec.embed.pool import Content
 from avrec.models import towers
 from avrec.models.item_tower import FUSIONS
+from avrec.models.more import More
 from avrec.models.pretrain import able, encoded, info_nce, pieces_of, pretrain, read, views
+from avrec.models.sequence_config import SequenceConfig
 from avrec.models.towers_net import TowersConfig
 from avrec.schema import EMBEDDINGS
 from avrec.store import Recipe, Workspace
@@ -98,6 +100,15 @@ def test_items_of_one_piece_teach_nothing():
     assert list(pretrain(net_of(alone), alone, CONFIG, seed=0)) == []
 
 
+def test_towers_of_ids_alone_have_nothing_to_pretrain():
+    """Not even a parameter, where vectors are of any length."""
+    world = tastes()
+    sequence = SequenceConfig(num_blocks=1, similarity="dot")
+    config = dataclasses.replace(CONFIG, user="mean", history_length=8, sequence=sequence)
+    model = towers.fit(world.histories, Content(world.content.items, {}), config, 0)
+    assert len(model.curve) == 1
+
+
 def test_towers_begin_with_what_was_pretrained():
     world = tastes()
     config = dataclasses.replace(CONFIG, pretrain_epochs=0, history_length=8)
@@ -106,7 +117,8 @@ def test_towers_begin_with_what_was_pretrained():
 
     def vectors(pretrain_epochs, known=None):
         some = dataclasses.replace(config, pretrain_epochs=pretrain_epochs)
-        return towers.fit(world.histories, world.content, some, 0, known).items.vectors
+        more = More(known or {})
+        return towers.fit(world.histories, world.content, some, 0, more).items.vectors
 
     plain, begun = vectors(0), vectors(20, {"planted@1": pieces})
     assert np.abs(begun - plain).max() > 0.1
