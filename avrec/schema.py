@@ -312,6 +312,8 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     Raises:
         SchemaError: a column is missing, cannot be cast, or holds nulls it may not.
     """
+    if table.schema.equals(schema) and not _forbidden_nulls(table):
+        return table
     columns, faults = [], []
     for field in schema:
         try:
@@ -321,6 +323,11 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     if faults:
         raise SchemaError("; ".join(faults))
     return pa.table(columns, schema=schema)
+
+
+def _forbidden_nulls(table: pa.Table) -> bool:
+    pairs = zip(table.schema, table.columns, strict=True)
+    return any(column.null_count for field, column in pairs if not field.nullable)
 
 
 def _column(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:

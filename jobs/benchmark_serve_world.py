@@ -17,7 +17,7 @@ from avrec.factors import Factors
 from avrec.feedback import FeedbackConfig
 from avrec.models import als
 from avrec.recommend import RecommendConfig
-from avrec.schema import DUPLICATES, INTERACTIONS, MEDIA
+from avrec.schema import DUPLICATES, INTERACTIONS, MEDIA, conform
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 from jobs.benchmark_serve_client import Target
@@ -87,4 +87,4 @@ def _interactions(rng: np.random.Generator, vectors: Vectors, ids: Array) -> pa.
         "weight": np.ones(len(people), np.float32),
         "at": pa.array(at, pa.timestamp("us", tz="UTC")),
     }
-    return pa.table(columns).cast(INTERACTIONS)
+    return conform(pa.table(columns), INTERACTIONS)

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -26,8 +28,11 @@ def recommender():
     """Random factors, what is popular, and chance in the lists."""
     rng = np.random.default_rng(0)
     items = Factors(Vocabulary.of(IDS), rng.standard_normal((NUM_ITEMS, 4)).astype(np.float32))
-    played = [{"user_id": "u", "item_id": i, "weight": 1.0, "at": 0} for i in IDS[:9]]
-    interactions = pa.Table.from_pylist(played).cast(INTERACTIONS)
+    played = [
+        {"user_id": "u", "item_id": i, "weight": 1.0, "at": datetime(2024, 1, 1, tzinfo=UTC)}
+        for i in IDS[:9]
+    ]
+    interactions = pa.Table.from_pylist(played, schema=INTERACTIONS)
     catalogue = pa.Table.from_pylist([{"item_id": i, "title": i} for i in IDS], schema=ITEMS)
     retrievers = [
         als.ALS(items, als.ALSConfig(dim=4)),
