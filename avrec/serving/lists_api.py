@@ -77,7 +77,7 @@ async def similar(
     return Similar(
         item_id=item_id,
         model=service.bundle.version,
-        items=_shown(service, ranked),
+        items=shown(service, ranked),
         milliseconds=attempt.watch.milliseconds,
     )
 
@@ -128,14 +128,15 @@ def _answer(wish: Wish, made: Made, named: Sequence[str] = ()) -> Answer:
         model=service.bundle.version,
         policy=ranked.policy,
         at=wish.at,
-        items=_shown(service, ranked),
+        items=shown(service, ranked),
         unknown=service.unknown(wish, named),
         degraded=list(watch.degraded),
         milliseconds=dict(watch.milliseconds),
     )
 
 
-def _shown(service: Service, ranked: "Ranked") -> list[Shown]:
+def shown(service: Service, ranked: "Ranked") -> list[Shown]:
+    """Write a list as it goes over the wire."""
     entries = zip(
         ranked.items,
         ranked.scores,

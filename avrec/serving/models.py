@@ -112,6 +112,11 @@ class Models:
         return self._now.active
 
     @property
+    def services(self) -> Mapping[str, Service]:
+        """All that are here, by version: who answers, and who did before or may next."""
+        return self._now.services
+
+    @property
     def routing(self) -> Routing:
         """Who answers, here and now."""
         return self._now.routing

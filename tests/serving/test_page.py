@@ -15,6 +15,7 @@ from avrec.serving.api import create_api
 from avrec.serving.auth import EVENTS, READ, Keys, create_key, grants, revoke_key
 from avrec.serving.page.gallery import Gallery
 from avrec.serving.page.session import PAGE, SECONDS, token
+from tests.serving import world
 from tests.serving.world import BLUE_FAN, ODD, RED_FAN
 
 HEADER = {PAGE: "1"}
@@ -198,3 +199,14 @@ def test_status_counts_requests_and_tells_the_stages(visitor):
     stage = told["stages"]["recommend"]
     assert stage["count"] == stage["buckets"][-1] == 1
     assert json.dumps(told)
+
+
+def test_another_version_that_is_here_lists_beside_and_nothing_is_stored(visitor, models, service):
+    models.shelf.bundles["v2"] = world.bundle("v2")
+    asked = {"version": "v2", "user_id": BLUE_FAN, "k": 3}
+    assert visitor.post("/page/beside", json=asked, headers=HEADER).status_code == 404
+    models.activate("v2", 0.5)
+    assert visitor.get("/page/status").json()["versions"] == ["v1", "v2"]
+    told = visitor.post("/page/beside", json=asked, headers=HEADER).json()
+    assert [item["item_id"] for item in told] == ["b2", "b3", "b4"]
+    assert service.state.seal(9) is None

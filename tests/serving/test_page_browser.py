@@ -9,7 +9,7 @@ import uvicorn
 
 from avrec.serving.api import create_api
 from avrec.serving.auth import Keys
-from tests.serving import browser
+from tests.serving import browser, world
 from tests.serving.test_page import gallery
 
 pytestmark = pytest.mark.skipif(
@@ -123,3 +123,16 @@ def test_a_title_that_is_markup_is_read_not_run(tab, url, key, service):
     enter(tab, url, key)
     assert tab.run(TITLES)[0].startswith("<img src=x")
     assert tab.run("document.title") == "avrec"
+
+
+def test_two_versions_side_by_side(tab, url, key, models):
+    models.shelf.bundles["v2"] = world.bundle("v2")
+    models.activate("v2", 0.5)
+    tab.size(1280, 900)
+    enter(tab, url, key)
+    show(tab, "ann")
+    tab.run("document.getElementById('version').value = 'v2'")
+    tab.run("document.getElementById('version').dispatchEvent(new Event('change'))")
+    tab.wait_for("document.querySelectorAll('#other li').length === 12")
+    assert "the same place" in tab.run("document.getElementById('other').textContent")
+    keep(tab, "beside")

@@ -11,5 +11,5 @@ OPEN = {
     "/page/icon.svg": "icon.svg",
 }
 """Files of the page, by path; they hold no one's data and need no key."""
-POSTS = ("/page/session", "/page/leave", "/page/items")
+POSTS = ("/page/session", "/page/leave", "/page/items", "/page/beside")
 """What the page posts and any key may."""

@@ -64,6 +64,9 @@ function view(name) {
 async function open() {
   const state = await ask("page/status");
   $("model").textContent = `model ${state.model}`;
+  const others = state.versions.filter((one) => one !== state.model);
+  $("version").replaceChildren(el("option", { value: "" }, "no other version"), ...others.map((one) => el("option", { value: one }, one)));
+  $("compare").hidden = !others.length;
   $("enter").hidden = true;
   $("leave").hidden = false;
   view("lists");
@@ -88,6 +91,7 @@ async function show() {
   shown.requestId = answer.request_id;
   list(answer, took, before);
   history(past);
+  await compare();
   return answer.items.filter((item) => before.size && !before.has(item.item_id)).length;
 }
 
@@ -102,6 +106,25 @@ function list(answer, took, before) {
   const stages = Object.entries(answer.milliseconds).map(([name, ms]) => `${name} ${ms.toFixed(1)}`);
   $("times").textContent = `${took.toFixed(0)} ms there and back; ${stages.join(" · ")} ms; by ${answer.policy}`;
   $("list").replaceChildren(...answer.items.map((item) => card(item, before)));
+}
+
+// The list that another version makes for the same person, and where each item stands in this one.
+async function compare() {
+  const version = $("version").value;
+  $("other").hidden = !version;
+  $("both").classList.toggle("two", Boolean(version));
+  if (!version) return;
+  const body = { version, k: LENGTH, ...(shown.person ? { user_id: shown.person } : {}) };
+  const items = await ask("page/beside", body);
+  await learn(items.map((item) => item.item_id));
+  const here = new Map(shown.items.map((item) => [item.item_id, item.rank]));
+  $("other").replaceChildren(...items.map((item) => {
+    const rank = here.get(item.item_id);
+    const where = rank === item.rank ? "the same place" : rank ? `here at ${rank}` : "not in this list";
+    return el("li", { class: "card" }, picture(item.item_id, item.rank), el("h3", {}, item.title),
+      el("p", { class: "reason" }, item.reason),
+      el("p", { class: rank === item.rank ? "facts" : "facts moved" }, `${where} · ${item.sources.join(", ")} · score ${item.score.toFixed(4)}`));
+  }));
 }
 
 function card(item, before) {
@@ -219,6 +242,7 @@ $("person").addEventListener("input", () => {
   clearTimeout(shown.typing);
   shown.typing = setTimeout(() => told(suggest), TYPING_MS);
 });
+$("version").addEventListener("change", () => told(compare));
 $("close").addEventListener("click", stop);
 $("leave").addEventListener("click", () => told(async () => { await ask("page/leave", {}); closed(); }));
 for (const name of ["lists", "status"]) $(`show-${name}`).addEventListener("click", () => $("enter").hidden && view(name));

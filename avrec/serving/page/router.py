@@ -19,12 +19,15 @@ from starlette.responses import StreamingResponse
 
 from avrec.candidates import Attempt
 from avrec.serving.auth import OF, Grant
-from avrec.serving.messages import MAX_ID_LENGTH, Id, Message
+from avrec.serving.lists_api import TheGrant, shown
+from avrec.serving.messages import MAX_ID_LENGTH, Id, K, Message, Shown
+from avrec.serving.models_api import TheModels
 from avrec.serving.page import OPEN, session
 from avrec.serving.page.gallery import Gallery, Medium
 from avrec.serving.page.status import Status, status_of
 from avrec.serving.people import Wish
-from avrec.serving.service import Service
+from avrec.serving.service import Progress, Service
+from avrec.stopwatch import Stopwatch
 
 page = APIRouter(include_in_schema=False)
 CONTENT_TYPES = {
@@ -49,6 +52,7 @@ ALONE = SAFE | {"Content-Security-Policy": "default-src 'none'; sandbox"}
 """Headers of what is a catalogue's, which may hold anything."""
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 MAX_ITEMS, MAX_PEOPLE = 200, 20
+BESIDE, BESIDE_SECONDS = "beside", 2.0
 
 
 class Wanted(Message):
@@ -84,6 +88,14 @@ class PersonSeen(BaseModel):
     history: list[Past]
 
 
+class Compared(Message):
+    """A request for the list that another version makes."""
+
+    version: str
+    user_id: Id | None = None
+    k: K = 10
+
+
 class Span(NamedTuple):
     """Bytes [start, stop) of `size`."""
 
@@ -100,13 +112,8 @@ async def _gallery(request: Request) -> Gallery:
     return request.app.state.gallery
 
 
-async def _grant(request: Request) -> Grant:
-    return request.state.grant
-
-
 TheService = Annotated[Service, Depends(_service)]
 TheGallery = Annotated[Gallery, Depends(_gallery)]
-TheGrant = Annotated[Grant, Depends(_grant)]
 
 
 async def _file(request: Request) -> Response:
@@ -172,6 +179,18 @@ async def cards(wanted: Wanted, service: TheService, gallery: TheGallery) -> lis
     return [_card(item_id, row, service, gallery) for item_id, row in rows.items() if row >= 0]
 
 
+@page.post("/page/beside")
+async def beside(asked: Compared, grant: TheGrant, models: TheModels) -> list[Shown]:
+    """Make a person's list with another version that is here; it is shown to nobody, nor stored."""
+    service = models.services.get(asked.version)
+    if service is None:
+        raise HTTPException(404, f"not here; there are {sorted(models.services)}")
+    user_id = None if asked.user_id is None else grant.own(asked.user_id)
+    wish = Wish(request_id=BESIDE, k=asked.k, at=datetime.now(UTC), user_id=user_id)
+    progress = Progress(Stopwatch(BESIDE_SECONDS))
+    return shown(service, await asyncio.to_thread(service.recommend, wish, progress))
+
+
 @page.get("/page/pictures/{item_id:path}")
 async def picture(item_id: str, gallery: TheGallery) -> Response:
     """A small JPEG of an item: a frame, or its waveform."""
@@ -196,9 +215,9 @@ async def media(item_id: str, request: Request, gallery: TheGallery) -> Response
 
 
 @page.get("/page/status")
-async def status(request: Request, service: TheService) -> Status:
+async def status(request: Request, models: TheModels) -> Status:
     """What the service says of itself; counts are of the replica that answers."""
-    return status_of(service, request.app.state.meters)
+    return status_of(models.active, request.app.state.meters, sorted(models.services))
 
 
 def span_of(asked: str, size: int) -> Span | None:

@@ -36,6 +36,7 @@ class Status(BaseModel):
     code: str
     model: str
     policy: str
+    versions: list[str] = Field(description="That are here, the active one among them.")
     items: int
     people: int
     requests: float
@@ -44,7 +45,7 @@ class Status(BaseModel):
     index: list[Retrieving]
 
 
-def status_of(service: Service, meters: Meters) -> Status:
+def status_of(service: Service, meters: Meters, versions: list[str]) -> Status:
     """Collect it."""
     bundle, made = service.bundle, service.bundle.recommender
     answered = [s for s in meters.samples() if s.name == "avrec_requests_total"]
@@ -52,14 +53,13 @@ def status_of(service: Service, meters: Meters) -> Status:
         code=__version__,
         model=bundle.version,
         policy=made.policy,
+        versions=versions,
         items=len(bundle.vocabulary),
         people=len(bundle.users.users),
         requests=sum(s.value for s in answered),
         failed=sum(s.value for s in answered if s.labels["status"].startswith("5")),
         stages=_stages(meters),
-        index=[
-            _retrieving(one, bundle.recommender.searchers) for one in bundle.recommender.retrievers
-        ],
+        index=[_retrieving(one, made.searchers) for one in made.retrievers],
     )
 
 
