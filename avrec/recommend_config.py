@@ -22,7 +22,7 @@ class RecommendConfig:
     """Items that each source proposes for a query."""
     ranker_weight: float = 1.0
     """Voice of the ranker beside those of the models, one each, when ranks are fused."""
-    discovery_weight: float = 0.5
+    discovery_weight: float = 0.25
     """Voice of each of fresh and creators."""
     fresh_days: float = 30.0
     """Age up to which an item is new."""

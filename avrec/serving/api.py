@@ -22,6 +22,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from avrec import __version__
+from avrec.log import pairs
 from avrec.serving import catalogue_api, lists_api, models_api
 from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
@@ -167,11 +168,16 @@ async def _refused(_: Request, error: Exception) -> Response:
     return fault(error.status_code, kind, str(error.detail))
 
 
-async def _unavailable(_: Request, error: Exception) -> Response:
-    logger.error("state unavailable: %s", error)
+async def _unavailable(request: Request, error: Exception) -> Response:
+    logger.error("state unavailable %s", pairs(request=_id(request), why=str(error)))
     return fault(503, "unavailable", "the state cannot be used; nothing was stored, try again")
 
 
-async def _broken(_: Request, error: Exception) -> Response:
-    logger.error("request failed: %s", type(error).__name__)
+async def _broken(request: Request, error: Exception) -> Response:
+    name = type(error).__name__
+    logger.error("request failed %s", pairs(request=_id(request), error=name))
     return fault(500, "internal", "this is our mistake; it is in the service's log")
+
+
+def _id(request: Request) -> str:
+    return request.state.request_id

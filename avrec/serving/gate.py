@@ -4,6 +4,7 @@ Plain ASGI, because it must act before a body is read and before anything is par
 """
 
 import math
+import secrets
 import time
 from dataclasses import dataclass
 
@@ -48,7 +49,8 @@ def fault(
 class Gate:
     """Lets a request in that brings a right key, not too often, and a body that is not too large.
 
-    What the key allows is found by the routes as `request.state.grant`.
+    What the key allows is found by the routes as `request.state.grant`, and the name of the request
+    in answers, logs and the served lists as `request.state.request_id`.
     """
 
     app: ASGIApp
@@ -64,10 +66,14 @@ class Gate:
             return
 
         status = 500  # what is answered, further out, where no answer begins here
+        request_id = scope.setdefault("state", {})["request_id"] = secrets.token_hex(12)
 
         async def noted(message: Message) -> None:
             nonlocal status
-            status = message.get("status", status)
+            if "status" in message:
+                status = message["status"]
+                named = (b"x-request-id", request_id.encode())
+                message = {**message, "headers": [*message.get("headers", ()), named]}
             await send(message)
 
         try:
@@ -83,7 +89,7 @@ class Gate:
             if grant is None:
                 text = "send a right key as 'Authorization: Bearer KEY'"
                 return fault(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
-            scope.setdefault("state", {})["grant"] = grant
+            scope["state"]["grant"] = grant
             refusal = self._too_often(grant) or _forbidden(grant, scope)
             if refusal is not None:
                 return refusal

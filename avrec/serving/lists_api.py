@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -48,7 +47,7 @@ TheMeters = Annotated[Meters, Depends(the_meters)]
 @routes.post("/recommendations")
 async def recommendations(ask: Ask, grant: TheGrant, request: Request) -> Answer:
     """List the best items for a user, a session, or nobody in particular."""
-    wish = _wish(ask, grant, ask.k, ask.exclude)
+    wish = _wish(request, ask, grant, ask.k, ask.exclude)
     made = await _made(request, wish, ask, lambda one, so_far: one.recommend(wish, so_far))
     return _answer(wish, made)
 
@@ -56,7 +55,7 @@ async def recommendations(ask: Ask, grant: TheGrant, request: Request) -> Answer
 @routes.post("/rank")
 async def rank(ask: RankAsk, grant: TheGrant, request: Request) -> Ranking:
     """Put the caller's own candidates in the order of a user's taste."""
-    wish = _wish(ask, grant, ask.k or len(ask.items))
+    wish = _wish(request, ask, grant, ask.k or len(ask.items))
     made = await _made(request, wish, ask, lambda one, so_far: one.rank(wish, ask.items, so_far))
     assert isinstance(made.ranked, Sorted)
     left = [LeftOut(item_id=i, reason=why) for i, why in made.ranked.left_out.items()]
@@ -88,10 +87,12 @@ async def _made(request: Request, wish: Wish, ask: Ask | RankAsk, make: Make) ->
     return await state.lists.make(wish.user_id, make, record, ask.deadline_ms)
 
 
-def _wish(ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ()) -> Wish:
+def _wish(
+    request: Request, ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ()
+) -> Wish:
     likes = ask.context.likes
     return Wish(
-        request_id=secrets.token_hex(12),
+        request_id=request.state.request_id,
         k=k,
         at=datetime.now(UTC),
         user_id=None if ask.user_id is None else grant.own(ask.user_id),
@@ -105,20 +106,22 @@ def _wish(ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ())
 def _record(wish: Wish, meters: Meters, keys: Keys, made: Made) -> None:
     """Keep and count what is shown; a state that is away for reading is not written to."""
     lacking = made.watch.degraded
+    about = {"request": wish.request_id, "model": made.service.bundle.version}
     try:
         if STATE in lacking:
             meters.unlogged.inc()
         else:
             made.service.log(wish, made.ranked, made.watch)
     except StateError as error:  # a person is better served unlogged than not at all
-        logger.error("list not stored: %s", error)  # noqa: TRY400
+        logger.error("list not stored %s", pairs(**about, why=str(error)))  # noqa: TRY400
         meters.unlogged.inc()
     meters.observe(made.watch.milliseconds)
     meters.count_shown(made.ranked.sources, lacking)
-    if lacking:
-        who = None if wish.user_id is None else keys.pseudonym(wish.user_id)
-        told = pairs(request=wish.request_id, user=who, without=",".join(lacking))
-        logger.warning("list degraded %s", told)
+    level = logging.WARNING if lacking else logging.DEBUG
+    if logger.isEnabledFor(level):
+        user = None if wish.user_id is None else keys.pseudonym(wish.user_id)
+        told = pairs(**about, user=user, without=",".join(lacking), **made.watch.milliseconds)
+        logger.log(level, "list degraded %s" if lacking else "list %s", told)
 
 
 def _answer(wish: Wish, made: Made, named: Sequence[str] = ()) -> Answer:

@@ -128,6 +128,13 @@ def test_accepted_events_are_in_the_state_as_they_were_sent(client, service):
     }
 
 
+def test_every_answer_names_its_request(client):
+    answer = client.post("/v1/recommendations", json={})
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    other = client.get("/no/such")
+    assert len(other.headers["x-request-id"]) == len(answer.headers["x-request-id"])
+
+
 def test_served_lists_are_logged_for_later_joins(client, service):
     answer = ask(client, user_id=BLUE_FAN, k=2)
     logged = service.state.seal(9).served.to_pylist()

@@ -166,7 +166,7 @@ def test_without_the_state_lists_come_from_the_bundle(client, service, monkeypat
     ]
     [line, _] = [r for r in caplog.messages if r.startswith("list degraded")]
     assert f"request={answer['request_id']}" in line
-    assert "without=state" in line
+    assert "without=state history=" in line
     assert RED_FAN not in caplog.text
 
 
