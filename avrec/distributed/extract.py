@@ -14,6 +14,7 @@ is shown again, until nothing is missing.
 
 import json
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -93,7 +94,7 @@ def extract(contents: pa.Table, how: Extraction) -> Report:
     for _ in range(ROUNDS):
         if not len(missing):
             break
-        logger.info("missing %s", pairs(contents=len(missing), of=len(contents)))
+        logger.info("missing %s", pairs(**_kinds(missing), of=len(contents)))
         _run(missing, how, report)
         missing = _missing(contents, how, again=False)
     if len(missing):
@@ -128,7 +129,7 @@ def _missing(contents: pa.Table, how: Extraction, *, again: bool) -> pa.Table:
 
 def _run(missing: pa.Table, how: Extraction, report: Report) -> None:
     """Send the contents through the actors."""
-    progress = _Progress(report)
+    progress = _Progress(report, len(missing))
     for block in _passed(missing, how).iter_batches(batch_size=None, batch_format="pyarrow"):
         for told in block["report"].drop_null().to_pylist():
             progress.hear(json.loads(told))
@@ -219,8 +220,9 @@ def _check(how: Extraction) -> None:
 class _Progress:
     """Adds up what the actors report, and logs it now and then."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, total: int) -> None:
         self.report, self.meters = report, Meters()
+        self.total, self.done = total, 0
         self.start = time.time()
         self.first: float | None = None
         self.before, self.logged = report.wall_seconds, time.monotonic()
@@ -228,18 +230,24 @@ class _Progress:
     def hear(self, told: dict[str, Any]) -> None:
         """Take in a report of one actor."""
         self.first = min(told["ready"], self.first or told["ready"])
+        self.done += told["contents"]
         self.report.add(told["stages"], told["errors"])
         self.meters.add(told["stages"], told["errors"])
         self._measure()
         if time.monotonic() - self.logged >= LOG_SECONDS:
             self.logged = time.monotonic()
-            logger.info("extracting %s", pairs(**_line(self.report)))
+            logger.info("extracting %s", pairs(**self._so_far(), **_line(self.report)))
 
     def end(self) -> None:
         """Note how long it took."""
         self._measure()
         if self.first is not None:
             self.report.start_seconds += max(0.0, self.first - self.start)
+
+    def _so_far(self) -> dict[str, object]:
+        spent = time.time() - (self.first or self.start)
+        left = spent * (self.total - self.done) / self.done if self.done else math.nan
+        return {"done": self.done, "of": self.total, "minutes_left": round(left / 60, 1)}
 
     def _measure(self) -> None:
         self.report.wall_seconds = self.before + max(0.0, time.time() - (self.first or self.start))
@@ -253,6 +261,11 @@ def log_end(report: Report) -> None:
     cost = {name: round(value, 1) for name, value in report.cost_per_media_hour().items()}
     logger.info("cost of a media hour %s", pairs(**cost))
     logger.info("the others wait for %s", pairs(stage=report.bottleneck()))
+
+
+def _kinds(contents: pa.Table) -> dict[str, int]:
+    texts = len(contents) - contents["text"].null_count
+    return {"files": len(contents) - texts, "texts": texts}
 
 
 def _line(report: Report) -> dict[str, object]:

@@ -93,7 +93,7 @@ class Worker:
         if block:
             errors: Counter[str] = Counter()
             yield from self._worked(block, errors)
-            yield _passed({"report": self._report(errors)})
+            yield _passed({"report": self._report(len(block), errors)})
 
     def _worked(self, block: list[Row], errors: Counter[str]) -> Iterator[pa.Table]:
         contents = [row["sha256"] for row in block]
@@ -230,11 +230,12 @@ class Worker:
     def _mine(self, missing: Iterable[int]) -> list[int]:
         return [number for number in missing if number in self.producers]
 
-    def _report(self, errors: Counter[str]) -> str:
+    def _report(self, contents: int, errors: Counter[str]) -> str:
+        """What was done since the last; the first pool counts the contents, which all pass it."""
         if self.decoders is not None:
             self.decoders.count_children()
         told = {"ready": self.ready, "stages": self.tally.take(), "errors": errors}
-        return json.dumps(told)
+        return json.dumps(told | {"contents": 0 if self.stage.pool else contents})
 
 
 def _groups(contents: Iterable[Content], num_segments: int) -> Iterator[list[Content]]:
