@@ -17,6 +17,8 @@ from typing import Any
 
 from jobs import (
     benchmark_towers_chunked,
+    benchmark_towers_cold,
+    benchmark_towers_compression,
     benchmark_towers_sequences,
     benchmark_towers_speed,
     benchmark_towers_workers,
@@ -26,6 +28,8 @@ Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
 
 PARTS: dict[str, Part] = {
     "chunked": benchmark_towers_chunked.run,
+    "cold": benchmark_towers_cold.run,
+    "compression": benchmark_towers_compression.run,
     "speed": benchmark_towers_speed.run,
     "sequences": benchmark_towers_sequences.run,
     "workers": benchmark_towers_workers.run,

@@ -1,8 +1,9 @@
 """Learned vectors and likeness of content as one model.
 
-    score(query, i) = u . v_i + w_i sum_h k(h, i),    w_i = cold for an unknown item, else warm
+    score(query, i) = u . v_i + w_i sum_h k(h, i)
 
-over the items `h` of the history, with the kernel of `avrec.models.landmarks`: what is like some
+over the items `h` of the history, with the kernel of `avrec.models.landmarks` and a weight `w_i` of
+one size for items learned from interactions and another for the rest: what is like some
 item of the history is brought near, the sharper the closer, and an item that nobody took to is
 listed by that alone. Both parts are dot products, so side by side they are one vector.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from avrec.arrays import Vectors
+from avrec.arrays import Mask, Vectors
 from avrec.factors import Factors, Retriever
 from avrec.interactions import Histories
 from avrec.models.landmarks import landmarks
@@ -25,9 +26,9 @@ class HybridConfig:
     sharpness: float = 6.0
     """How fast likeness falls with the cosine of two contents."""
     warm: float = 0.1
-    """Weight of likeness for an item that the model knows."""
+    """Weight of likeness for an item that the model learned from interactions."""
     cold: float = 0.3
-    """Weight of likeness for an item that it does not know."""
+    """Weight of likeness for any other item."""
     max_landmarks: int = 2048
     """Items, at most, that likeness is measured to; what is added to a vector's length."""
 
@@ -46,14 +47,22 @@ class Hybrid:
         model: gives the learned vectors; an item that it does not know has zeros.
         content: one unit vector a catalogue row; a row of zeros is like nothing.
         config: sharpness and weights.
+        trained: which items it learned from interactions; default those that have a vector.
     """
 
-    def __init__(self, model: Retriever, content: Vectors, config: HybridConfig) -> None:
+    def __init__(
+        self,
+        model: Retriever,
+        content: Vectors,
+        config: HybridConfig,
+        trained: Mask | None = None,
+    ) -> None:
         self.name, self.config, self._model = f"{model.name}+content", config, model
         self._features = landmarks(content, config.sharpness, config.max_landmarks).features(
             content
         )
-        weights = np.where(model.items.known(), config.warm, config.cold).astype(np.float32)
+        warm = model.items.known() if trained is None else trained
+        weights = np.where(warm, config.warm, config.cold).astype(np.float32)
         vectors = np.concatenate([model.items.vectors, weights[:, None] * self._features], axis=1)
         self.items = Factors(model.items.vocabulary, vectors)
 

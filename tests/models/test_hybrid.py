@@ -6,8 +6,9 @@ from avrec.arrays import unit
 from avrec.factors import Factors
 from avrec.index import as_lister
 from avrec.interactions import Histories
-from avrec.models import als
+from avrec.models import als, cold
 from avrec.models.als import ALSConfig
+from avrec.models.cold import ColdConfig
 from avrec.models.hybrid import Hybrid, HybridConfig
 from avrec.vocab import Vocabulary
 
@@ -40,6 +41,14 @@ def test_score_is_the_models_and_the_likeness_to_the_history(model, content):
     weight = np.where(model.items.known(), CONFIG.warm, CONFIG.cold)
     expected = model.user_vectors(HISTORIES) @ model.items.vectors.T + weight * likeness
     np.testing.assert_allclose(scores, expected, atol=1e-2)
+
+
+def test_what_is_foretold_from_content_counts_as_cold(model, content):
+    filled = als.ALS(cold.fill_cold(model.items, content, ColdConfig()), ALSConfig(dim=4))
+    hybrid = Hybrid(filled, content, CONFIG, trained=model.trained)
+    likeness = np.linalg.norm(hybrid.items.vectors[:, 4:], axis=1)
+    np.testing.assert_allclose(likeness[:18], CONFIG.warm, rtol=1e-2)
+    np.testing.assert_allclose(likeness[18:], CONFIG.cold, rtol=1e-2)
 
 
 def test_an_item_that_nobody_took_to_is_listed_for_those_of_its_kind(model, content):
