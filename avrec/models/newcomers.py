@@ -8,18 +8,20 @@ nothing          what is popular in the user's segment: `BySegment`
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from avrec.arrays import Idx, Values, Vectors, Weights
+from avrec.arrays import Idx, Offsets, Values, Vectors, Weights
 from avrec.factors import Factors
 from avrec.interactions import Histories
 from avrec.schema import INTERACTIONS, ITEMS, conform
 from avrec.vocab import Vocabulary
 
 PER_TAG = 5
+NO_ROWS: Idx = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,8 @@ class Tastes:
         table = conform(items, ITEMS)
         self._vocabulary = Vocabulary.of(table["item_id"])
         rows = self._vocabulary.idx(table["item_id"])
-        creators = [[one] for one in table["creator_id"].to_pylist()]
-        self._of_tag = _best_of(table["tags"].to_pylist(), rows, counts)
-        self._of_creator = _best_of(creators, rows, counts)
+        self._of_tag = _Best.of(table["tags"], rows, counts)
+        self._of_creator = _Best.of(table["creator_id"], rows, counts)
 
     def histories(self, likes: Sequence[Stated]) -> Histories:
         """Make one history for each newcomer; times are 0."""
@@ -59,18 +60,18 @@ class Tastes:
         """Name what somebody states that the catalogue lacks."""
         rows = self._vocabulary.idx(list(like.items))
         lacking = [one for one, row in zip(like.items, rows, strict=True) if row < 0]
-        lacking += [tag for tag in like.tags if tag not in self._of_tag]
-        return lacking + [one for one in like.creators if one not in self._of_creator]
+        lacking += [tag for tag in like.tags if not len(self._of_tag.rows_of(tag))]
+        return lacking + [one for one in like.creators if not len(self._of_creator.rows_of(one))]
 
     def _one(self, like: Stated) -> tuple[Idx, Weights]:
         weight: dict[int, float] = {}
         for row in self._vocabulary.idx(list(like.items)):
             if row >= 0:
                 weight[int(row)] = 1.0
-        held = [self._of_tag.get(tag, ()) for tag in like.tags]
-        held += [self._of_creator.get(one, ()) for one in like.creators]
+        held = [self._of_tag.rows_of(tag) for tag in like.tags]
+        held += [self._of_creator.rows_of(one) for one in like.creators]
         for best in held:
-            for row in best:
+            for row in best.tolist():
                 weight[row] = weight.get(row, 0.0) + 1 / len(best)
         rows = sorted(weight)
         return np.array(rows, np.int32), np.array([weight[row] for row in rows], np.float32)
@@ -131,15 +132,34 @@ class BySegment:
         return self.vectors_of([None] * len(histories))
 
 
-def _best_of(
-    values: Sequence[Sequence[str | None] | None], rows: Idx, counts: Values
-) -> dict[str, tuple[int, ...]]:
-    """For each value the PER_TAG rows holding it that most users took to, ties by row."""
-    found: dict[str, list[int]] = {}
-    for row, held in zip(rows.tolist(), values, strict=True):
-        for value in set(held or ()) - {None}:
-            found.setdefault(str(value), []).append(row)
-    return {
-        value: tuple(sorted(sorted(held, key=lambda row: (-counts[row], row))[:PER_TAG]))
-        for value, held in found.items()
-    }
+class _Best(NamedTuple):
+    """The PER_TAG holders of each name that most users took to, ties by row; ascending.
+
+    Name `n` is held by `rows[offsets[n]:offsets[n + 1]]`.
+    """
+
+    names: Vocabulary
+    offsets: Offsets
+    rows: Idx
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray, rows: Idx, counts: Values) -> Self:
+        """Gather the holders of a column of strings or of lists of strings, one entry a row."""
+        if pa.types.is_list(column.type):
+            lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+            column, rows = pc.list_flatten(column), np.repeat(rows, lengths)
+        names = Vocabulary.of(column.drop_null())
+        code = names.idx(column)
+        key = np.unique(code[code >= 0] * np.int64(len(counts)) + rows[code >= 0])
+        code, row = np.divmod(key, max(len(counts), 1))
+        order = np.lexsort((row, -counts[row], code))
+        first = np.searchsorted(code, code)
+        best = order[np.arange(len(code)) - first < PER_TAG]
+        best = best[np.lexsort((row[best], code[best]))]
+        offsets = np.searchsorted(code[best], np.arange(len(names) + 1))
+        return cls(names, offsets.astype(np.int64), row[best].astype(np.int32))
+
+    def rows_of(self, name: str) -> Idx:
+        """Rows of a name; none of one that nothing holds."""
+        place = int(self.names.idx([name])[0])
+        return self.rows[self.offsets[place] : self.offsets[place + 1]] if place >= 0 else NO_ROWS
