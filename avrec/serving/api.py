@@ -20,6 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.responses import PlainTextResponse
 
 from avrec import __version__
 from avrec.log import pairs
@@ -146,7 +147,12 @@ async def readyz(models: TheModels) -> Health:
     )
 
 
-@plain.get("/metrics", dependencies=v1.dependencies)
+@plain.get(
+    "/metrics",
+    dependencies=v1.dependencies,
+    responses=FAULTS,
+    response_class=PlainTextResponse,
+)
 async def metrics(meters: TheMeters) -> Response:
     """Counters of this replica as Prometheus text."""
     return Response(meters.text(), headers={"content-type": meters.content_type})
