@@ -23,6 +23,7 @@ def _figure(
     name: str, value: float, unit: str, peer: float | None, goal: float | None, *, met: bool | None
 ) -> Figure:
     short = None if peer is None else float(f"{peer:.4g}")
+    met = None if met is None else bool(met)
     value = float(f"{value:.4g}")
     return {
         "figure": name, "value": value, "unit": unit, "peer": short, "goal": goal, "met": met
