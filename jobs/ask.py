@@ -44,7 +44,7 @@ def show(args: argparse.Namespace, body: str) -> None:
     print(f"\n{body}, by {answer['policy']} of bundle {answer['model']}:")
     for item in answer["items"]:
         print(f"{item['rank']:3}  {item['score']:7.4f}  {item['title']}  ({item['reason']})")
-    print(f"\nURL  {args.url}  (API at {args.url}/docs)\nkey  in {args.key_file}\n")
+    print(f"\npage {args.url}/  (API at {args.url}/docs)\nkey  in {args.key_file}\n")
     key = f'"Authorization: Bearer $(cat {args.key_file})"'
     print(f"curl -s {url} -H {key} -H 'Content-Type: application/json' -d '{body}'")
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from jobs import (
     benchmark_serve_http,
     benchmark_serve_index,
+    benchmark_serve_killed,
     benchmark_serve_live,
     benchmark_serve_memory,
     benchmark_serve_topk,
@@ -25,6 +26,7 @@ Part = Callable[[argparse.Namespace], list[Figure]]
 PARTS: dict[str, Part] = {
     "http": benchmark_serve_http.run,
     "live": benchmark_serve_live.run,
+    "killed": benchmark_serve_killed.run,
     "memory": benchmark_serve_memory.run,
     "topk": benchmark_serve_topk.run,
     "index": benchmark_serve_index.run,

@@ -17,7 +17,7 @@ from avrec.serving.auth import create_key
 from jobs.benchmark_serve_client import Target, opened, simple
 from jobs.benchmark_serve_figures import Figure, at_least, at_most
 from jobs.benchmark_serve_http import arguments_of
-from jobs.benchmark_serve_side import replica_of, started
+from jobs.benchmark_serve_side import replicas_of, started
 from jobs.benchmark_serve_world import PEOPLE, asks, make, person
 
 PER_SECOND, EVENT_EVERY, GROWTH_GOAL = 200, 10, 1.05
@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> list[Figure]:
         key = create_key(Path(args.keys))
         with started("haproxy", args, key, root / "haproxy") as side:
             seen, stop = list[int](), threading.Event()
-            watcher = threading.Thread(target=_watch, args=[replica_of(side.pid), seen, stop])
+            watcher = threading.Thread(target=_watch, args=[replicas_of(side.pid)[0], seen, stop])
             watcher.start()
             ask = simple(_mixed(side.target))
             seconds = float(arguments.memory_seconds)

@@ -96,17 +96,23 @@ def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     raise RuntimeError(f"a side did not start: {log.read_text()[-2000:]}")
 
 
-def replica_of(pid: int) -> int:
-    """The process below `pid` that runs the application: Serve's replica, else `pid` itself."""
-    below = {pid}
-    for entry in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+def replicas_of(pid: int) -> list[int]:
+    """The processes below `pid` that run the application: Serve's replicas, else `pid` itself."""
+    parents, replicas = dict[int, int](), list[int]()
+    for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            if parent in below:
-                below.add(int(entry.name))
-                if b"ServeReplica" in (entry / "cmdline").read_bytes():
-                    return int(entry.name)
-    return pid
+            stat = (entry / "stat").read_text().rpartition(")")[2]
+            parents[int(entry.name)] = int(stat.split()[1])
+            if b"ServeReplica:avrec:" in (entry / "cmdline").read_bytes():
+                replicas.append(int(entry.name))
+    return [one for one in replicas if pid in _line(one, parents)] or [pid]
+
+
+def _line(pid: int, parents: dict[int, int]) -> list[int]:
+    line = [pid]
+    while line[-1] in parents:
+        line.append(parents[line[-1]])
+    return line
 
 
 def _serve_by_uvicorn(args: ServeArgs, port: int) -> None:
