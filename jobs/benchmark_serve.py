@@ -1,10 +1,12 @@
 """Measure the online service, part by part, against its peers.
 
-    python -m jobs.benchmark_serve [--only http ...] [--repeats 5] [--memory-seconds 1800]
+    python -m jobs.benchmark_serve [--only PART ...] [--repeats 5] [--replicas 1]
+    python -m jobs.benchmark_serve --only memory --memory-seconds 1800
+    python -m jobs.benchmark_serve --only index [--items 1000000]
 
-Each figure is one line of JSON. Sides take turns; of the turns, the best and the median are told.
-The bundle is simulated (see `jobs.benchmark_serve_world`). All sides, and the client, share the
-machine.
+Without `--only` all parts but those two run, in some five minutes. Each figure is one line of JSON.
+Sides take turns; of the turns, the best and the median are told. The bundle is simulated (see
+`jobs.benchmark_serve_world`). All sides, and the client, share the machine.
 """
 
 import argparse
@@ -32,11 +34,14 @@ PARTS: dict[str, Part] = {
     "index": benchmark_serve_index.run,
 }
 
+SHORT = ["http", "live", "killed", "topk"]
+
 
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--only", nargs="*", choices=list(PARTS), default=SHORT)
+    parser.add_argument("--replicas", type=int, default=1, help="of both sides on Serve")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-seconds", type=int, default=30, help="1800 for the real figure")
     parser.add_argument("--items", type=int, default=1_000_000, help="of the part index")

@@ -18,7 +18,7 @@ from jobs.benchmark_serve_figures import Figure, at_least, at_most
 from jobs.benchmark_serve_side import SIDES, Running, started
 from jobs.benchmark_serve_world import asks, make
 
-CONNECTIONS, TURN_SECONDS, OPEN_SECONDS = 16, 3.0, 8.0
+CONNECTIONS, TURN_SECONDS, OPEN_SECONDS = 16, 2.5, 6.0
 RATE_GOAL, P50_GOAL, UVICORN_GOAL, TAIL_GOAL = 5.0, 4.0, 0.5, 5.0
 
 
@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> list[Figure]:
         workspace = make(root / "workspace")
         running = {}
         for side in SIDES:
-            args = arguments_of(root / side, workspace.uri)
+            args = arguments_of(root / side, workspace.uri, arguments.replicas)
             key = create_key(Path(args.keys))
             running[side] = held.enter_context(started(side, args, key, root / side))
         turns = take_turns(running, arguments.repeats)
@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> list[Figure]:
     return [*compared(turns), *open_figures(halves, rate / 2)]
 
 
-def arguments_of(home: Path, workspace: str) -> ServeArgs:
+def arguments_of(home: Path, workspace: str, num_replicas: int = 1) -> ServeArgs:
     """What a side is started with: keys and state of its own."""
     home.mkdir(exist_ok=True)
     state, keys = str(home / "live.sqlite"), str(home / "keys.json")
-    return ServeArgs(workspace=workspace, state=state, keys=keys)
+    return ServeArgs(workspace=workspace, state=state, keys=keys, num_replicas=num_replicas)
 
 
 def take_turns(running: dict[str, Running], repeats: int) -> dict[str, list[Load]]:

@@ -64,8 +64,7 @@ def run(arguments: argparse.Namespace) -> list[Figure]:
     del arguments
     with tempfile.TemporaryDirectory(prefix="avb") as folder:
         root = Path(folder)
-        args = arguments_of(root / "haproxy", make(root / "workspace").uri)
-        args = args.model_copy(update={"num_replicas": REPLICAS})
+        args = arguments_of(root / "haproxy", make(root / "workspace").uri, REPLICAS)
         key = create_key(Path(args.keys))
         with started("haproxy", args, key, root / "haproxy") as side:
             sender = Sender(side.target)

@@ -19,7 +19,7 @@ from jobs.benchmark_serve_http import arguments_of
 from jobs.benchmark_serve_side import started
 from jobs.benchmark_serve_world import K, make
 
-EVENTS_PER_SECOND, SECONDS, GOAL_MS = 200, 8.0, 50.0
+EVENTS_PER_SECOND, SECONDS, GOAL_MS = 200, 6.0, 50.0
 UNCHANGED = -1
 
 
