@@ -16,7 +16,8 @@ import numpy as np
 from avrec.arrays import Values
 
 HEAD_END, LENGTH = b"\r\n\r\n", b"content-length:"
-OK = 200
+OK, DEGRADED = 200, -2
+"""A good answer, and one that says that it lacks something for want of time."""
 OPEN_CONNECTIONS = 64
 
 
@@ -33,6 +34,16 @@ class Load(NamedTuple):
     milliseconds: Values
     errors: list[int]
     seconds: float
+
+    @property
+    def degraded(self) -> int:
+        """Answers that lacked something; they are no good answers, and no failed ones."""
+        return self.errors.count(DEGRADED)
+
+    @property
+    def failed(self) -> int:
+        """Requests without an answer, or with another status."""
+        return len(self.errors) - self.degraded
 
     @property
     def per_second(self) -> float:
@@ -118,7 +129,8 @@ def simple(requests: Iterator[bytes]) -> Ask:
     """Ask one request after the other."""
 
     async def ask(connection: Connection) -> int:
-        return (await connection.ask(next(requests))).status
+        reply = await connection.ask(next(requests))
+        return DEGRADED if b'"degraded":["' in reply.body else reply.status
 
     return ask
 

@@ -74,7 +74,8 @@ def compared(turns: dict[str, list[Load]]) -> list[Figure]:
             at_most(f"{side} p50, best", p50s[side].min(), "ms"),
             at_most(f"{side} p50, median", float(np.median(p50s[side])), "ms"),
             at_most(f"{side} p99, median", float(np.median([t.at(99) for t in loads])), "ms"),
-            at_most(f"{side} errors", sum(len(t.errors) for t in loads), "", 0),
+            at_most(f"{side} errors", sum(t.failed for t in loads), "", 0),
+            at_most(f"{side} degraded lists", sum(t.degraded for t in loads), ""),
         ]
     for name, of in (("best", np.max), ("median", np.median)):
         ours, proxy, bare = (float(of(rates[side])) for side in SIDES)
@@ -98,5 +99,6 @@ def open_figures(halves: list[Load], rate: float) -> list[Figure]:
         at_most(f"{name}, p99, median", middle[1], "ms"),
         at_most(f"{name}, p99 over p50, best", min(tails), "times", TAIL_GOAL),
         at_most(f"{name}, p99 over p50, median", float(np.median(tails)), "times", TAIL_GOAL),
-        at_most(f"{name}, errors", sum(len(load.errors) for load in halves), "", 0),
+        at_most(f"{name}, errors", sum(load.failed for load in halves), "", 0),
+        at_most(f"{name}, degraded lists", sum(load.degraded for load in halves), ""),
     ]

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> list[Figure]:
             load = opened(side.target, ask, per_second=PER_SECOND, seconds=seconds)
             stop.set()
             watcher.join()
-    return figures(np.array(seen) / MIB, len(load.errors))
+    return figures(np.array(seen) / MIB, load.failed)
 
 
 def figures(mib: np.ndarray, errors: int) -> list[Figure]:
