@@ -154,8 +154,8 @@ def grow(bundle: Bundle, changes: Changes) -> Bundle:
     move = Move.between(bundle.vocabulary, vocabulary)
     rows = vocabulary.idx(put["item_id"])
     content = _content(bundle.content, vocabulary, move, rows, changes.vectors)
-    known = _knowledge(bundle.recommender.knowledge, items, content, move)
-    known = _put(known, rows, changes)
+    known = _knowledge(bundle.recommender.knowledge, items, move)
+    _put(known, rows, changes, content)
     made = _recommender(bundle, items, content, known, move)
     return replace(
         bundle,
@@ -195,7 +195,7 @@ def _content(
     return Content(vocabulary, modalities, old.scales)
 
 
-def _knowledge(old: Knowledge, items: pa.Table, content: Content | None, move: Move) -> Knowledge:
+def _knowledge(old: Knowledge, items: pa.Table, move: Move) -> Knowledge:
     counts = move.rows(old.counts, 0)
     alone = np.arange(len(move.old_of_new), dtype=np.int64) + len(move.new_of_old)
     work = np.where(move.old_of_new >= 0, old.copies.group[move.old_of_new], alone)
@@ -205,7 +205,7 @@ def _knowledge(old: Knowledge, items: pa.Table, content: Content | None, move: M
         log_popularity=log_popularity(counts),
         published_at=published_at(items),
         duration_seconds=move.rows(old.duration_seconds, np.nan),
-        content=move.rows(old.content, 0) if content is None else content.joined(),
+        content=move.rows(old.content, 0),
         playable=move.rows(old.playable, fill=True),
         creators=attribute(items["creator_id"]),
         languages=attribute(items["language"]),
@@ -214,13 +214,16 @@ def _knowledge(old: Knowledge, items: pa.Table, content: Content | None, move: M
     )
 
 
-def _put(known: Knowledge, rows: Idx, changes: Changes) -> Knowledge:
-    seconds, playable = known.duration_seconds.copy(), known.playable.copy()
+def _put(known: Knowledge, rows: Idx, changes: Changes, content: Content | None) -> None:
+    """Write what is said of the items put into the fresh arrays of `known`."""
+    seconds, playable = known.duration_seconds, known.playable
     told = np.isfinite(changes.duration_seconds)
     seconds[rows[told]] = changes.duration_seconds[told]
     sure = changes.playable >= 0
     playable[rows[sure]] = changes.playable[sure] > 0
-    return replace(known, duration_seconds=seconds, playable=playable)
+    if content is not None:
+        ordered = np.sort(rows)
+        known.content[ordered] = content.of(ordered).joined()
 
 
 def _recommender(
@@ -230,8 +233,7 @@ def _recommender(
     retrievers: list[Retriever | Lister] = []
     for model in old.retrievers:
         if isinstance(model, ContentProfile):
-            assert content is not None
-            retrievers.append(ContentProfile(content))
+            retrievers.append(model.over(Factors(vocabulary, known.content)))
         elif isinstance(model, Popularity):
             factors = Factors(vocabulary, move.rows(model.items.vectors, 1))
             retrievers.append(Popularity(model.name, factors))

@@ -1,5 +1,8 @@
 """Recommend what looks and sounds like a user's history; knows an item before anyone plays it."""
 
+from copy import copy
+from typing import Self
+
 import numpy as np
 from scipy.sparse import csr_array
 
@@ -27,6 +30,12 @@ class ContentProfile:
             raise ValueError(f"half_life_days must be above 0, got {half_life_days}")
         self.items = Factors(content.items, content.joined())
         self._half_life = half_life_days * MICROS_PER_DAY
+
+    def over(self, items: Factors) -> Self:
+        """The same profile over joined content of a catalogue that has changed."""
+        made = copy(self)
+        made.items = items
+        return made
 
     def user_vectors(self, histories: Histories) -> Vectors:
         """Mean content weighed by interaction weight and recency, shape (num_queries, dim), unit.
