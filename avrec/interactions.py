@@ -1,5 +1,6 @@
 """Who took to what: interactions as a weight matrix, and as histories in time order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
@@ -105,16 +106,11 @@ class Histories:
         both = [np.union1d(self.row(q), other.row(q)) for q in range(len(self))]
         return type(self).of([row.astype(np.int32) for row in both])
 
-    def then(self, later: Self) -> Self:
+    def then(self, later: "Histories") -> "Histories":
         """Rows followed by those of `later`."""
         owner = np.concatenate([self.query_of_item(), later.query_of_item()])
-        order = np.argsort(owner, kind="stable")
-        return type(self)(
-            self.offsets + later.offsets,
-            np.concatenate([self.items, later.items])[order],
-            np.concatenate([self.weights, later.weights])[order],
-            np.concatenate([self.at, later.at])[order],
-        )
+        both = stacked([self, later])
+        return both._of(self.offsets + later.offsets, np.argsort(owner, kind="stable"))
 
     def matrix(self, num_items: int) -> csr_array:
         """Rows as a sparse weight matrix of shape (num_queries, num_items); repeats add up."""
@@ -139,6 +135,19 @@ class Histories:
             None if self.kinds is None else self.kinds[entries],
             None if self.shares is None else self.shares[entries],
         )
+
+
+def stacked(parts: Sequence[Histories]) -> Histories:
+    """Put the rows of all parts below one another."""
+    ends = np.concatenate([[0], *(part.lengths() for part in parts)]).cumsum()
+    return Histories(
+        ends,
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.weights for part in parts]),
+        np.concatenate([part.at for part in parts]),
+        np.concatenate([_or(part.kinds, part, np.int8(0)) for part in parts]),
+        np.concatenate([_or(part.shares, part, np.float32(np.nan)) for part in parts]),
+    )
 
 
 class UserHistories(NamedTuple):
@@ -186,6 +195,10 @@ def kind_codes(kinds: pa.ChunkedArray) -> Codes:
 def shares(column: pa.ChunkedArray) -> Weights:
     """Shares watched, NaN where unknown."""
     return pc.fill_null(column, float("nan")).to_numpy().astype(np.float32)
+
+
+def _or(column: Array | None, part: Histories, unknown: np.generic) -> Array:
+    return np.full(len(part.items), unknown) if column is None else column
 
 
 def _known(table: pa.Table, items: Vocabulary) -> pa.Table:

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avrec.interactions import Histories, histories, weight_matrix
+from avrec.interactions import Histories, histories, stacked, weight_matrix
 from avrec.schema import EVENT_KINDS, INTERACTIONS, TIME, conform
 from avrec.vocab import Vocabulary
 
@@ -114,6 +116,26 @@ def test_take_repeats_and_reorders(rows, picks):
     taken = found.take(picks)
     assert listed(taken) == [listed(found)[pick] for pick in picks]
     assert taken.lengths().tolist() == [len(found.row(int(pick))) for pick in picks]
+
+
+@given(first=ROWS, second=ROWS)
+def test_then_and_union_are_what_lists_do(first, second):
+    users = Vocabulary.of(list("abcd"))
+    one, two = (histories(table(rows), ITEMS, users).histories for rows in (first, second))
+    both = [a + b for a, b in zip(listed(one), listed(two), strict=True)]
+    assert listed(one.then(two)) == both
+    assert listed(stacked([one, two])) == listed(one) + listed(two)
+    united = one.union(two)
+    for query, cells in enumerate(both):
+        assert united.row(query).tolist() == sorted({item for item, _, _ in cells})
+
+
+def test_what_is_joined_keeps_kinds_and_shares_and_says_where_they_are_unknown():
+    told = Histories.of([np.array([3, 1])])
+    told = replace(told, kinds=np.array([2, 1], np.int8), shares=np.array([0.5, 1], np.float32))
+    both = told.then(Histories.of([np.array([5])]))
+    assert both.kinds.tolist() == [2, 1, 0]
+    np.testing.assert_array_equal(both.shares, [0.5, 1, np.nan])
 
 
 def test_as_of_takes_its_own_moment_for_each_row():

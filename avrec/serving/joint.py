@@ -7,11 +7,9 @@ that goes on from an earlier attempt, and one of stated tastes are each served a
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from avrec.candidates import Attempt
 from avrec.checks import FAULTS
-from avrec.interactions import Histories
+from avrec.interactions import Histories, stacked
 from avrec.recommend import Context, Ranked, Recommender
 from avrec.serving.together import Together
 from avrec.stopwatch import Stopwatch
@@ -73,10 +71,10 @@ class Joint:
             return [self._one(queries[0])]
         watch = Stopwatch(min(query.attempt.watch.left_seconds() for query in queries))
         lists = self._recommender.recommend(
-            joined([query.history for query in queries]),
+            stacked([query.history for query in queries]),
             k=queries[0].k,
             at=max(query.at for query in queries),
-            exclude=joined([query.exclude for query in queries]),
+            exclude=stacked([query.exclude for query in queries]),
             context=_context([query.context for query in queries]),
             attempt=Attempt(watch),
         )
@@ -87,17 +85,10 @@ class Joint:
         return lists
 
 
-def joined(histories: Sequence[Histories]) -> Histories:
-    """Put rows below one another."""
-    ends = np.concatenate([[0], *(one.lengths() for one in histories)]).cumsum()
-    parts = ([getattr(one, name) for one in histories] for name in ("items", "weights", "at"))
-    return Histories(ends, *map(np.concatenate, parts))
-
-
 def _context(contexts: Sequence[Context]) -> Context:
     finished = [one.finished for one in contexts if one.finished is not None]
     return Context(
-        finished=joined(finished) if len(finished) == len(contexts) else None,
+        finished=stacked(finished) if len(finished) == len(contexts) else None,
         segments=[segment for one in contexts for segment in one.segments],
         request_ids=[request_id for one in contexts for request_id in one.request_ids],
     )

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from avrec.candidates import Attempt
 from avrec.factors import Factors
-from avrec.interactions import Histories
+from avrec.interactions import Histories, stacked
 from avrec.models import als, popularity
 from avrec.models.knowledge import knowledge
 from avrec.recommend import Context, RecommendConfig, Recommender
 from avrec.rerank import RerankConfig
 from avrec.schema import INTERACTIONS, ITEMS
-from avrec.serving.joint import Joint, Query, joined
+from avrec.serving.joint import Joint, Query
 from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
 
@@ -83,6 +83,6 @@ def test_rows_are_put_below_one_another():
         Histories.of([np.array([1, 2])]),
         Histories.of([np.array([3]), np.array([4, 5])]),
     )
-    both = joined([first, second])
+    both = stacked([first, second])
     assert [both.row(n).tolist() for n in range(3)] == [[1, 2], [3], [4, 5]]
     assert both.offsets.tolist() == [0, 2, 3, 5]
