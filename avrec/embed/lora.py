@@ -104,6 +104,7 @@ def _source(config: LoraConfig) -> Source:
 
 
 def _model(config: LoraConfig) -> Any:
+    transformers.logging.disable_progress_bar()
     try:
         return _source(config).model_from(transformers.AutoModel, optional=("pooler.",))
     except UNLOADABLE as error:

@@ -14,7 +14,7 @@ Rows have length 1; an item of which nothing is known has a row of zeros, which 
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -92,7 +92,7 @@ def with_fields(
             found[f"{FIELD}{name}"] = numbers(at)
         else:
             found[f"{FIELD}{name}"] = categories(table[name], row, len(content.items))
-    return Content(content.items, {**content.modalities, **found})
+    return replace(content, modalities={**content.modalities, **found})
 
 
 def categories(column: pa.ChunkedArray, row: Idx, num_items: int, width: int = WIDTH) -> Vectors:

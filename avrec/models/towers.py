@@ -323,7 +323,7 @@ def item_vectors(net: Net, learned: Mask, rows: range | None = None) -> Vectors:
         device, stop = net.item.ids.weight.device, min(start + ROWS_AT_ONCE, rows.stop)
         some = torch.arange(start, stop, device=device)
         with torch.inference_mode():
-            keep = torch.from_numpy(learned[start:stop]).to(device)
+            keep = torch.tensor(learned[start:stop]).to(device)
             vectors.append(net.encode(some, keep).cpu().numpy())
     return np.concatenate(vectors)
 

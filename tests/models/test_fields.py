@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avrec.embed.pool import Content
+from avrec.embed.pool import Content, Scale
 from avrec.models.fields import FIELDS, KNOTS, FieldsConfig, categories, numbers, with_fields
 from avrec.schema import ITEMS, MEDIA, conform
 from avrec.vocab import Vocabulary
@@ -76,7 +76,7 @@ def test_only_the_order_of_numbers_matters(values):
 
 def test_fields_stand_beside_the_modalities():
     vocabulary = Vocabulary.of(["a", "b", "c"])
-    seen = np.eye(3, dtype=np.float32)
+    seen, scale = np.eye(3, dtype=np.float32), Scale(np.zeros(3), np.ones(3))
     items = pa.table(
         {
             "item_id": ["c", "a", "elsewhere"],
@@ -89,12 +89,13 @@ def test_fields_stand_beside_the_modalities():
         pa.table({"item_id": ["a"], "uri": ["a.ogg"], "duration_seconds": [3.0]}), MEDIA
     )
     content = with_fields(
-        Content(vocabulary, {"sight@1": seen}),
+        Content(vocabulary, {"sight@1": seen}, {"sight@1": scale}),
         conform(items, ITEMS),
         FieldsConfig(names=("creator_id", "published_at", "duration_seconds")),
         media,
     )
     assert content.modalities["sight@1"] is seen
+    assert content.scales == {"sight@1": scale}
     known = {name: rows.any(axis=1).tolist() for name, rows in content.modalities.items()}
     assert known == {
         "sight@1": [True] * 3,
