@@ -12,7 +12,7 @@ import yaml
 from avrec.errors import AvrecError
 from avrec.serving.auth import DEFAULT, SCOPES, create_key, write_private
 from avrec.serving.board import Board
-from avrec.serving.routing import Routing, activated, read, write
+from avrec.serving.routing import activated, first, read, write
 from avrec.serving.shelf import Shelf, WorkspaceShelf
 from avrec.serving.states import open_board
 from avrec.store import Workspace
@@ -94,7 +94,7 @@ def activate(shelf: Shelf, board: Board, version: str) -> None:
     shelf.load(version)
     routing, number = read(board)
     if routing is None:
-        write(board, Routing(active=version, why="first"), 0)
+        write(board, first(version), 0)
     elif routing.active != version:
         write(board, activated(routing, version), number)
 

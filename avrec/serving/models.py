@@ -219,7 +219,7 @@ class Models:
         active = self.stock.first(list(dict.fromkeys(tried))).version
         if routing is None:
             with suppress(RoutingError):  # another replica was faster
-                notes.write(self._board, Routing(active=active, why="first"), 0)
+                notes.write(self._board, notes.first(active), 0)
         return Routing(active=active)
 
     def _turn(self) -> None:

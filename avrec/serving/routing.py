@@ -51,6 +51,11 @@ class Routing:
         return [one for one in (self.active, self.candidate, self.previous) if one]
 
 
+def first(version: str) -> Routing:
+    """Begin with a version."""
+    return Routing(active=version, at=_now(), why="first")
+
+
 def activated(routing: Routing, version: str) -> Routing:
     """Let a version answer everybody."""
     previous = routing.previous if version == routing.active else routing.active

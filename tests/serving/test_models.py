@@ -128,6 +128,23 @@ def test_a_candidate_that_fails_is_dropped(replicas, shelf):
     assert replicas[0].routing.candidate is None
 
 
+def test_a_new_bundle_that_is_slow_is_taken_back(replicas, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("avrec.serving.models.time.perf_counter", lambda: now[0])
+
+    def slowly(service, _):
+        now[0] += 0.01 if service.bundle.version == OLD else 0.1
+        return service.bundle.recommender.similar(0, 3)
+
+    one = replicas[0]
+    for _ in range(20):
+        one.answer("u", slowly, Progress())
+    one.activate(NEW)
+    shown = [one.answer("u", slowly, Progress()).service.bundle.version for _ in range(21)]
+    assert shown == [NEW] * 20 + [OLD]
+    assert "95 % of lists take up to 100.0 ms, before 10.0 ms" in one.routing.why
+
+
 def test_a_bundle_alone_fails_aloud(replicas, shelf):
     replicas[0].active.bundle.recommender = Broken()
     with pytest.raises(LookupError):
