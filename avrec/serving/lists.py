@@ -21,6 +21,8 @@ TRY, WAIT = 0.7, 0.9
 """Shares of the time after which no more stages begin, and after which the list is waited for no
 longer; the rest is for finishing."""
 SPARE_THREADS = 2
+THREADS = 32
+"""Lists in the making; most of them wait for one another and are made together (`joint`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +66,7 @@ class Lists:
 
     def __init__(self, models: Models, deadlines: Deadlines) -> None:
         self._models, self._deadlines = models, deadlines
+        self._threads = ThreadPoolExecutor(THREADS, "list")
         self._spare = ThreadPoolExecutor(SPARE_THREADS, "spare")
 
     async def make(
@@ -84,7 +87,7 @@ class Lists:
         seconds = self._deadlines.seconds(deadline_ms)
         job = _Job(self._models, user_id, make, then, Progress(Stopwatch(TRY * seconds)))
         loop = asyncio.get_running_loop()
-        working = loop.run_in_executor(None, job.work)
+        working = loop.run_in_executor(self._threads, job.work)
         await asyncio.wait({working}, timeout=WAIT * seconds)
         if working.done():
             return working.result()

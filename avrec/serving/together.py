@@ -71,4 +71,5 @@ class _Call(Generic[Job, Result]):
     def __init__(self, job: Job) -> None:
         self.job, self.alone = job, False
         self.results: list[Result] = []
-        self.turn = threading.Semaphore(0)
+        self.turn = threading.Lock()
+        self.turn.acquire()
