@@ -11,7 +11,7 @@ A part whose set or peer is not there is left out, and said so.
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from jobs import (
     benchmark_towers_workers,
 )
 
-Part = Callable[[argparse.Namespace], list[dict[str, Any]]]
+Part = Callable[[argparse.Namespace], Iterable[dict[str, Any]]]
 
 PARTS: dict[str, Part] = {
     "chunked": benchmark_towers_chunked.run,

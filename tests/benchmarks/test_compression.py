@@ -37,5 +37,5 @@ def test_quality_is_told_by_how_few_bytes_there_are(arguments, monkeypatch, caps
 
 
 def test_an_absent_set_is_said(tmp_path, capsys):
-    assert compression.run(argparse.Namespace(data=tmp_path)) == []
+    assert list(compression.run(argparse.Namespace(data=tmp_path))) == []
     assert "SKIPPED: there is no ml-1m-sasrec" in capsys.readouterr().out
