@@ -20,7 +20,7 @@ from avrec.arrays import Array, Vectors
 from avrec.embed.encoder import EncoderConfig, load_encoder
 from avrec.embed.pool import Content, Scale
 from avrec.models.fields import categories, numbers
-from avrec.schema import INTERACTIONS, TIME
+from avrec.schema import INTERACTIONS, TIME, conform
 from avrec.splits import ItemSplit, ItemSplitConfig, by_item
 from avrec.vocab import Vocabulary
 
@@ -78,13 +78,13 @@ def clips(folder: Path) -> Set:
 
 def interactions(user: Array, item: list[str], order: Array) -> pa.Table:
     """INTERACTIONS of weight 1, in the given order in time."""
-    columns = [
-        pa.array([f"u{number:05}" for number in user], pa.string()),
-        pa.array(item, pa.string()),
-        pa.array(np.ones(len(user)), pa.float32()),
-        pa.array(order.astype(np.int64)).cast(TIME),
-    ]
-    return pa.table(columns, schema=INTERACTIONS)
+    columns = {
+        "user_id": pa.array([f"u{number:05}" for number in user], pa.string()),
+        "item_id": pa.array(item, pa.string()),
+        "weight": pa.array(np.ones(len(user)), pa.float32()),
+        "at": pa.array(order.astype(np.int64)).cast(TIME),
+    }
+    return conform(pa.table(columns), INTERACTIONS)
 
 
 def _rows(path: Path, **how: Any) -> Array:
