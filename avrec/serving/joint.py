@@ -58,10 +58,12 @@ class Joint:
         return ranked
 
     def _make(self, queries: Sequence[Query]) -> list[Ranked]:
-        """Make lists of the same length together."""
-        made: dict[int, Ranked] = {}
-        for k in {query.k for query in queries}:
-            places = [place for place, query in enumerate(queries) if query.k == k]
+        """Make lists of the same length together, but for those whose time went by in waiting."""
+        alone = [place for place, query in enumerate(queries) if query.alone]
+        made = {place: self._one(queries[place]) for place in alone}
+        rest = [place for place in range(len(queries)) if place not in made]
+        for k in {queries[place].k for place in rest}:
+            places = [place for place in rest if queries[place].k == k]
             lists = self._same_length([queries[place] for place in places])
             made.update(zip(places, lists, strict=True))
         return [made[place] for place in range(len(queries))]

@@ -76,6 +76,10 @@ def test_whose_time_is_nearly_up_does_not_hold_up_the_others(recommender):
     hurried = query(0, {1}, 3, Stopwatch(0.0))
     assert Joint(recommender).recommend(hurried).items.size == 3
     assert "als" in hurried.attempt.watch.degraded
+    late, early = query(0, {1}, 3, Stopwatch(0.0)), query(1, {1}, 3)
+    Joint(recommender)._make([late, early])
+    assert late.attempt.watch.degraded
+    assert not early.attempt.watch.degraded
 
 
 def test_rows_are_put_below_one_another():
