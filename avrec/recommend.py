@@ -195,7 +195,7 @@ class Recommender:
         return self._lists(task, self._scored(task, candidates))
 
     def rows(self, histories: Histories, k: int, at: int, exclude: Histories | None = None) -> Idx:
-        """Lists as catalogue rows only, shape (num_queries, k), padded with -1."""
+        """Lists without chance, as catalogue rows only, shape (num_queries, k), padded with -1."""
         task = self._task(histories, k, at, None, None)
         scored = self._found(task, exclude)
         rows = np.full((len(histories), k), -1, np.int32)

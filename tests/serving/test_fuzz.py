@@ -31,6 +31,7 @@ CONTEXT = (
     )
     | ANY
 )
+DEADLINE = st.integers(-1, 20) | st.integers() | ANY
 ASK = st.fixed_dictionaries(
     {},
     optional={
@@ -38,11 +39,17 @@ ASK = st.fixed_dictionaries(
         "k": st.integers(-1, 600) | ANY,
         "exclude": IDS_OR_NOT,
         "context": CONTEXT,
+        "deadline_ms": DEADLINE,
     },
 )
 RANK = st.fixed_dictionaries(
     {"items": st.lists(ID, max_size=5) | ANY},
-    optional={"user_id": ID, "k": st.integers(-1, 600) | ANY, "context": CONTEXT},
+    optional={
+        "user_id": ID,
+        "k": st.integers(-1, 600) | ANY,
+        "context": CONTEXT,
+        "deadline_ms": DEADLINE,
+    },
 )
 AT = st.datetimes().map(str) | st.datetimes().map(lambda t: f"{t.isoformat()}Z") | ANY
 EVENT = st.fixed_dictionaries(

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from avrec.copies import Copies
 from avrec.factors import Factors
+from avrec.interactions import Histories
 from avrec.models import popularity
 from avrec.models.features import knowledge
-from avrec.recommend import RecommendConfig, Recommender
+from avrec.recommend import Context, RecommendConfig, Recommender
 from avrec.rerank import EXPLORE, RerankConfig
 from avrec.schema import INTERACTIONS
 from avrec.serving.people import UNWANTED
@@ -89,3 +90,20 @@ def test_nothing_finished_or_refused_comes_back(client, deeds, k, session):
     assert left == dict.fromkeys(over, "finished_or_refused")
     assert sorted([one["item_id"] for one in answer["items"]] + list(left)) == IDS
     assert all(0 < one["propensity"] <= 1 for one in answer["items"])
+
+
+def test_a_list_is_logged_with_its_chances_and_can_be_drawn_again(client, service):
+    answer = client.post("/v1/recommendations", json={"k": 6}).json()
+    logged = service.state.seal(9).served
+    shown = answer["items"]
+    assert logged["item_id"].to_pylist() == [one["item_id"] for one in shown]
+    told = [one["propensity"] for one in shown]
+    np.testing.assert_allclose(logged["propensity"].to_numpy(), told, rtol=1e-6)
+    assert set(logged["policy"].to_pylist()) == {answer["policy"]}
+    made = service.bundle.recommender
+    assert answer["policy"] == made.policy
+    nobody = Histories.of([np.empty(0, np.int32)])
+    context = Context(request_ids=[answer["request_id"]])
+    [again] = made.recommend(nobody, k=6, at=0, context=context)
+    assert [IDS[row] for row in again.items] == [one["item_id"] for one in shown]
+    np.testing.assert_allclose(again.propensities, told, rtol=1e-6)
