@@ -28,7 +28,7 @@ from jobs.benchmark_serve_client import Target
 
 ROOT = Path(__file__).parents[1]
 SIDES = ("haproxy", "proxy", "uvicorn")
-READY_SECONDS = 120.0
+READY_SECONDS, END_SECONDS = 180.0, 60.0
 SHELL = """
 . cluster/env.sh
 export RAY_AUTH_TOKEN_PATH=$HOME_DIR/token RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
@@ -79,7 +79,16 @@ def started(side: str, args: ServeArgs, key: str, home: Path) -> Iterator[Runnin
         finally:
             assert process.stdin is not None
             process.stdin.close()
-            process.wait()
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Let it end by itself, but not for ever."""
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.wait()
 
 
 def _wait(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
