@@ -19,6 +19,7 @@ from jobs import (
     benchmark_serve_killed,
     benchmark_serve_live,
     benchmark_serve_memory,
+    benchmark_serve_swap,
     benchmark_serve_topk,
 )
 from jobs.benchmark_serve_figures import Figure
@@ -29,12 +30,13 @@ PARTS: dict[str, Part] = {
     "http": benchmark_serve_http.run,
     "live": benchmark_serve_live.run,
     "killed": benchmark_serve_killed.run,
+    "swap": benchmark_serve_swap.run,
     "memory": benchmark_serve_memory.run,
     "topk": benchmark_serve_topk.run,
     "index": benchmark_serve_index.run,
 }
 
-SHORT = ["http", "live", "killed", "topk"]
+SHORT = ["http", "live", "killed", "swap", "topk"]
 
 
 def main() -> None:
