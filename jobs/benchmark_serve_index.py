@@ -2,8 +2,9 @@
 
 The vectors are made up, in the shape of learned ones: 4,000 clusters of Zipf sizes around centres
 that lie near a 32-dimensional subspace, noise of 0.5 around each, lognormal lengths. A query is the
-mean of five items of two clusters, as a person of two tastes. Both sides have one thread; of each
-query the two take turns. numpy's scan is `items @ query` and the 100 best by partition.
+mean of five items of two clusters, as a person of two tastes. All sides have one thread; they take
+turns query by query. The exact scans are numpy's, `items @ query` and the 100 best by partition,
+and avrec's own; the faster one is the peer.
 """
 
 import argparse
@@ -15,7 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from avrec.arrays import Vectors, unit
-from avrec.index_ann import IndexConfig, Nearly, build, has_faiss
+from avrec.index import Scan
+from avrec.index_ann import IndexConfig, Nearly, Searcher, build, has_faiss
 from jobs.benchmark_serve_figures import Figure, at_least, at_most
 
 NUM_ITEMS, DIM, CLUSTERS, RANK, K = 1_000_000, 128, 4_000, 32, 100
@@ -69,20 +71,32 @@ def people(rng: np.random.Generator, items: Vectors, cluster: np.ndarray) -> Vec
 
 
 def compared(items: Vectors, searcher: Nearly, queries: Vectors, repeats: int) -> list[Figure]:
-    """Times of both sides, and what the fast one found of the exact lists."""
-    ours, theirs = (np.zeros((repeats, len(queries))) for _ in range(2))
+    """Times of the index and of both exact scans, and what the index found of the exact lists."""
+    sides = {
+        "index": partial(nearly, searcher),
+        "numpy": partial(scanned, items),
+        "avrec's scan": partial(nearly, Scan(items)),
+    }
+    seconds = {side: np.zeros((repeats, len(queries))) for side in sides}
     hits = np.zeros(len(queries))
     for turn in range(repeats):
         for n, query in enumerate(queries):
-            theirs[turn, n], exact = timed(partial(scanned, items, query))
-            ours[turn, n], found = timed(partial(nearly, searcher, query))
-            hits[n] = np.isin(exact, found).mean()
-    fast, slow = np.median(ours, axis=1), np.median(theirs, axis=1)
-    name = f"one query over {len(items):,} x {DIM}"
+            found = {}
+            for side, search in sides.items():
+                seconds[side][turn, n], found[side] = timed(partial(search, query))
+            hits[n] = np.isin(found["numpy"], found["index"]).mean()
+    medians = {side: np.median(times, axis=1) for side, times in seconds.items()}
+    fast, name = medians.pop("index"), f"one query over {len(items):,} x {DIM}"
+    told = [
+        at_most(f"{name}, best, over {side}", 1000 * fast.min(), "ms", peer=1000 * slow.min())
+        for side, slow in medians.items()
+    ]
+    best = min(slow.min() for slow in medians.values()) / fast.min()
+    middle = min(float(np.median(slow / fast)) for slow in medians.values())
     return [
-        at_most(f"{name}, best", 1000 * fast.min(), "ms", peer=1000 * slow.min()),
-        at_least(f"{name}, speed, best", slow.min() / fast.min(), "times", SPEED_GOAL),
-        at_least(f"{name}, speed, median", float(np.median(slow / fast)), "times", SPEED_GOAL),
+        *told,
+        at_least(f"{name}, over the faster scan, best", best, "times", SPEED_GOAL),
+        at_least(f"{name}, over the faster scan, median", middle, "times", SPEED_GOAL),
         at_least(f"{name}, recall@{K}", float(hits.mean()), "", RECALL_GOAL),
     ]
 
@@ -93,8 +107,8 @@ def scanned(items: Vectors, query: Vectors) -> np.ndarray:
     return np.argpartition(scores, -K)[-K:]
 
 
-def nearly(searcher: Nearly, query: Vectors) -> np.ndarray:
-    """The same by the index."""
+def nearly(searcher: Searcher, query: Vectors) -> np.ndarray:
+    """The same by an index, or by avrec's own exact scan."""
     return searcher.top_k(query[None], K).idx[0]
 
 
