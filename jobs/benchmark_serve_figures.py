@@ -1,6 +1,10 @@
 """Figures of the serving benchmark, each one JSON object a line."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
+
+from jobs.benchmark_serve_client import DEGRADED, Load
 
 Figure = dict[str, Any]
 
@@ -17,6 +21,12 @@ def at_most(
 ) -> Figure:
     """Tell a value that is to stay within its goal."""
     return _figure(name, value, unit, peer, goal, met=None if goal is None else value <= goal)
+
+
+def errors(name: str, loads: Iterable[Load]) -> Figure:
+    """Tell how many requests had no good answer, and their statuses: 0 is a lost connection."""
+    statuses = Counter(status for load in loads for status in load.errors if status != DEGRADED)
+    return at_most(name, statuses.total(), "", 0) | {"statuses": dict(statuses)}
 
 
 def _figure(

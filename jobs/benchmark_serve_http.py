@@ -14,7 +14,7 @@ import numpy as np
 from avrec.serving.app import ServeArgs
 from avrec.serving.auth import create_key
 from jobs.benchmark_serve_client import Load, closed, opened, simple
-from jobs.benchmark_serve_figures import Figure, at_least, at_most
+from jobs.benchmark_serve_figures import Figure, at_least, at_most, errors
 from jobs.benchmark_serve_side import SIDES, Running, started
 from jobs.benchmark_serve_world import asks, make
 
@@ -74,7 +74,7 @@ def compared(turns: dict[str, list[Load]]) -> list[Figure]:
             at_most(f"{side} p50, best", p50s[side].min(), "ms"),
             at_most(f"{side} p50, median", float(np.median(p50s[side])), "ms"),
             at_most(f"{side} p99, median", float(np.median([t.at(99) for t in loads])), "ms"),
-            at_most(f"{side} errors", sum(t.failed for t in loads), "", 0),
+            errors(f"{side} errors", loads),
             at_most(f"{side} degraded lists", sum(t.degraded for t in loads), ""),
         ]
     for name, of in (("best", np.max), ("median", np.median)):
@@ -99,6 +99,6 @@ def open_figures(halves: list[Load], rate: float) -> list[Figure]:
         at_most(f"{name}, p99, median", middle[1], "ms"),
         at_most(f"{name}, p99 over p50, best", min(tails), "times", TAIL_GOAL),
         at_most(f"{name}, p99 over p50, median", float(np.median(tails)), "times", TAIL_GOAL),
-        at_most(f"{name}, errors", sum(load.failed for load in halves), "", 0),
+        errors(f"{name}, errors", halves),
         at_most(f"{name}, degraded lists", sum(load.degraded for load in halves), ""),
     ]

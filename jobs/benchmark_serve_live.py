@@ -14,7 +14,7 @@ import numpy as np
 
 from avrec.serving.auth import create_key
 from jobs.benchmark_serve_client import OK, Ask, Connection, Load, Target, closed, opened
-from jobs.benchmark_serve_figures import Figure, at_least, at_most
+from jobs.benchmark_serve_figures import Figure, at_least, at_most, errors
 from jobs.benchmark_serve_http import arguments_of
 from jobs.benchmark_serve_side import started
 from jobs.benchmark_serve_world import K, make
@@ -44,21 +44,25 @@ def refusing(target: Target) -> Ask:
     numbers = itertools.count()
     first: list[str] = []
 
-    async def listed(connection: Connection, user_id: str) -> list[str]:
+    async def listed(connection: Connection, user_id: str) -> tuple[int, list[str]]:
         body = json.dumps({"user_id": user_id, "k": K}).encode()
         reply = await connection.ask(target.post("/v1/recommendations", body))
-        return [item["item_id"] for item in json.loads(reply.body)["items"]]
+        items = json.loads(reply.body)["items"] if reply.status == OK else []
+        return reply.status, [item["item_id"] for item in items]
 
     async def ask(connection: Connection) -> int:
         user_id = f"newcomer-{next(numbers)}"
         if not first:
-            first.append((await listed(connection, user_id))[0])
+            _, items = await listed(connection, user_id)
+            first.extend(items[:1])
+            return OK if items else UNCHANGED
         event = {"event_id": user_id, "user_id": user_id, "item_id": first[0], "kind": "skip"}
         body = json.dumps({"events": [event]}).encode()
         reply = await connection.ask(target.post("/v1/events", body))
         if reply.status != OK or not json.loads(reply.body)["accepted"]:
             return reply.status or UNCHANGED
-        return OK if first[0] not in await listed(connection, user_id) else UNCHANGED
+        status, items = await listed(connection, user_id)
+        return UNCHANGED if first[0] in items else status
 
     return ask
 
@@ -72,5 +76,5 @@ def figures(loads: list[Load]) -> list[Figure]:
         at_most(f"{name}, p50, median", float(np.median(p50s)), "ms"),
         at_most(f"{name}, p99, best", min(p99s), "ms", GOAL_MS),
         at_most(f"{name}, p99, median", float(np.median(p99s)), "ms", GOAL_MS),
-        at_most(f"{name}, failed or unchanged", sum(len(load.errors) for load in loads), "", 0),
+        errors(f"{name}, failed or unchanged", loads),
     ]
