@@ -1,6 +1,7 @@
 """The load client against a server whose answers are known."""
 
 import asyncio
+import contextlib
 import itertools
 import threading
 
@@ -18,17 +19,17 @@ def target():
     numbers = itertools.count(1)
 
     async def answer(reader, writer):
-        while head := await reader.readline():
-            while (line := await reader.readline()) != b"\r\n":
-                head += line
-            await reader.readexactly(2)
-            number = next(numbers)
-            if number % 25 == 0:
-                break
-            writer.write(BAD if number % 10 == 0 else GOOD[:20])
-            await writer.drain()
-            writer.write(b"" if number % 10 == 0 else GOOD[20:])
-        writer.close()
+        with contextlib.closing(writer):
+            while head := await reader.readline():
+                while (line := await reader.readline()) != b"\r\n":
+                    head += line
+                await reader.readexactly(2)
+                number = next(numbers)
+                if number % 25 == 0:
+                    break
+                writer.write(BAD if number % 10 == 0 else GOOD[:20])
+                await writer.drain()
+                writer.write(b"" if number % 10 == 0 else GOOD[20:])
 
     loop, started = asyncio.new_event_loop(), threading.Event()
     server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
