@@ -33,11 +33,12 @@ class Likeness:
         return total
 
     def cause(self, history: Idx, items: Idx) -> Cause:
-        """Find what each item is most like; ties go to the earlier one of the history."""
+        """Find what else each item is most like; ties go to the earlier one of the history."""
         if not len(history) or not self._models:
             none = np.full(len(items), -1, np.int32)
             return Cause(none, np.full(len(items), -np.inf, np.float32))
         pairs = np.mean([v[items] @ v[history].T for v in self._models], axis=0)
+        pairs[items[:, None] == history] = -np.inf
         best = np.argmax(pairs, axis=1)
         return Cause(history[best], pairs[np.arange(len(items)), best])
 

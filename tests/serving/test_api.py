@@ -1,16 +1,15 @@
 import json
 import re
-import threading
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
-from avrec.serving.auth import ADMIN, EVENTS, READ, create_key
+from avrec.serving.auth import ADMIN, READ, create_key
 from avrec.serving.messages import MAX_CANDIDATES, MAX_EVENTS, MAX_K
 from avrec.serving.state import StateError
-from tests.serving.world import BLUE_FAN, IDS, ODD, RED_FAN, bundle
+from tests.serving.world import BLUE_FAN, IDS, ODD, RED_FAN
 
 JSON = {"Content-Type": "application/json"}
 
@@ -263,15 +262,6 @@ def test_a_reading_key_may_not_post_events(api, tmp_path):
     assert "events" in message(answer)
 
 
-@pytest.fixture
-def with_key(api, tmp_path):
-    def make(*scopes, **others):
-        key = create_key(tmp_path / "keys.json", scopes or (READ, EVENTS), **others)
-        return TestClient(api, headers={"X-API-Key": key})
-
-    return make
-
-
 def test_what_changes_things_needs_a_key_for_it_whatever_it_is(with_key):
     for client in (with_key(), with_key(ADMIN, tenant="acme")):
         for method, path in (("PUT", "/v1/items/b0"), ("DELETE", "/no/such"), ("POST", "/v1/x")):
@@ -364,71 +354,3 @@ def test_documentation_page_needs_no_network(client):
     assert needed
     assert all(client.get(url, headers={"Authorization": ""}).status_code == 200 for url in needed)
     assert "//" not in page.replace("</", "").split("<script>")[0]
-
-
-def test_models_are_listed_activated_and_rolled_back(client, models):
-    models.shelf.bundles["v2"] = bundle("v2")
-    listed = client.get("/v1/models").json()
-    assert (listed["active"], [one["version"] for one in listed["models"]]) == ("v1", ["v1", "v2"])
-    assert client.post("/v1/models/v2/activate").json()["previous"] == "v1"
-    assert ask(client)["model"] == client.get("/readyz").json()["model"] == "v2"
-    assert client.post("/v1/models/rollback").json()["active"] == "v1"
-    assert "nothing" not in message(client.post("/v1/models/rollback"))
-    assert ask(client)["model"] == "v1"
-
-
-def test_a_share_or_a_shadow_is_asked_for(client, models):
-    models.shelf.bundles["v2"] = bundle("v2")
-    url = "/v1/models/v2/activate"
-    told = client.post(url, json={"share": 0.5, "shadow": True}).json()
-    assert (told["active"], told["candidate"], told["share"], told["shadow"]) == (
-        *("v1", "v2", 0.5, True),
-    )
-    assert {ask(client, user_id=f"{n}")["model"] for n in range(40)} == {"v1", "v2"}
-    assert client.post(url, json={"share": 0}).status_code == 422
-    assert client.post(url, json={"share": 2}).status_code == 422
-
-
-def test_bad_and_unknown_models_are_refused_with_the_reason(client, models):
-    models.shelf.bundles["v2"] = "items.parquet was altered; make it again"
-    bad = client.post("/v1/models/v2/activate")
-    assert (bad.status_code, message(bad)) == (409, "items.parquet was altered; make it again")
-    assert client.post("/v1/models/v3/activate").status_code == 404
-    assert ask(client)["model"] == "v1"
-
-
-@pytest.mark.parametrize("path", ["/v1/models/v1/activate", "/v1/models/rollback"])
-def test_models_are_changed_by_admins_of_the_house_only(client, with_key, path):
-    assert with_key(READ, EVENTS).post(path).status_code == 403
-    assert with_key(ADMIN, tenant="t").post(path).status_code == 403
-    assert with_key(READ).get("/v1/models").status_code == 200
-
-
-def test_readiness_tells_of_a_model_that_is_being_loaded_or_refused(client, models, wait_until):
-    free, good = threading.Event(), bundle("v2")
-    load = models.shelf.load
-    models.shelf.bundles |= {"v2": good, "v3": "its file is cut short"}
-
-    def slow(version):
-        free.wait(60)
-        return load(version)
-
-    models.shelf.load = slow
-    asked = threading.Thread(target=lambda: client.post("/v1/models/v2/activate"))
-    asked.start()
-    wait_until(lambda: client.get("/readyz").json()["loading"] == ["v2"])
-    assert client.get("/readyz").json()["model"] == ask(client)["model"] == "v1"
-    free.set()
-    asked.join()
-    ready = client.get("/readyz").json()
-    assert (ready["model"], ready["loading"], ready["refused"]) == ("v2", [], {})
-    client.post("/v1/models/v3/activate")
-    assert client.get("/readyz").json()["refused"] == {"v3": "its file is cut short"}
-
-
-def test_a_replica_that_ends_follows_no_longer(api, models):
-    with TestClient(api) as client:
-        models.start()
-        assert client.get("/readyz").status_code == 200
-    models._thread.join(60)
-    assert not models._thread.is_alive()

@@ -14,19 +14,6 @@ from avrec.serving.states import open_board
 from tests.serving.states import redis_board, redis_server
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def board(request, tmp_path):
-    if request.param == "sqlite":
-        return SQLiteBoard(tmp_path / "live.sqlite")
-    return redis_board(request.getfixturevalue("server"))
-
-
 def test_what_is_written_is_read_back(board):
     assert board.read("a") is None
     assert board.since(0) == []

@@ -14,7 +14,6 @@ from avrec.embed.encoder import EncoderConfig
 from avrec.serving.api import create_api
 from avrec.serving.app import interpreter
 from avrec.serving.auth import READ, SCOPES, Keys, create_key
-from avrec.serving.board_sqlite import SQLiteBoard
 from avrec.serving.catalogue import Catalogue, Entry, parse, text_of
 from avrec.serving.embedder import Desk
 from avrec.serving.models import Models
@@ -24,7 +23,6 @@ from avrec.serving.state_sqlite import SQLiteState
 from avrec.store import Workspace
 from tests.bundles import ENCODER, write_bundle, write_content
 from tests.media.clips import write_clip
-from tests.serving.states import redis_board, redis_server
 
 WORDS = {"b": "blues guitar slide", "r": "racing cars engine"}
 TITLES = {f"{kind}{n}": f"{words} {n}" for kind, words in WORDS.items() for n in range(5)}
@@ -40,19 +38,6 @@ def workspace(tmp_path):
     write_content(made, ITEMS, segment_seconds=1.0)
     write_bundle(made, ITEMS, PAIRS, {"content": made.open("content")})
     return made
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def board(request, tmp_path):
-    if request.param == "sqlite":
-        return SQLiteBoard(tmp_path / "live.sqlite")
-    return redis_board(request.getfixturevalue("server"))
 
 
 @pytest.fixture
