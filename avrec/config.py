@@ -33,6 +33,7 @@ from avrec.sample.write import SampleConfig
 from avrec.splits import SplitConfig
 from avrec.store import join
 from avrec.tuning import TuneConfig
+from avrec.users import UsersConfig
 from avrec.workers import WorkersConfig
 
 T = TypeVar("T")
@@ -63,6 +64,8 @@ class RunConfig:
     """Section `[describe]`."""
     events: EventsConfig = field(default_factory=EventsConfig)
     """Section `[events]`."""
+    users: UsersConfig = field(default_factory=UsersConfig)
+    """Section `[users]`."""
     clean: CleanConfig = field(default_factory=CleanConfig)
     """Section `[clean]`."""
     feedback: FeedbackConfig = field(default_factory=FeedbackConfig)
@@ -106,6 +109,7 @@ class RunConfig:
         "describe",
         "embed",
         "duplicates",
+        "users",
         "interactions",
         "train_als",
         "train_towers",

@@ -1,7 +1,7 @@
 """Who took to what: interactions as a weight matrix, and as histories in time order."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -12,6 +12,9 @@ from scipy.sparse import csr_array
 from avrec.arrays import Array, Codes, Idx, Mask, Micros, Offsets, Weights
 from avrec.schema import EVENT_KINDS, INTERACTIONS, conform
 from avrec.vocab import Vocabulary
+
+Profile = Mapping[str, Array]
+"""By field, one entry a row: text, "" where unknown, or float64, NaN where unknown."""
 
 
 class WeightMatrix(NamedTuple):
@@ -44,7 +47,8 @@ class Histories:
     Row `q` holds `items[offsets[q]:offsets[q + 1]]`, catalogue rows, with `weights` and `at`
     alongside. A query is a user, or a user as of some moment. Where known there are `kinds`, what
     kind of event each was (codes of `kind_codes`), and `shares`, how much was watched, in [0, 1]
-    or NaN.
+    or NaN. Of who asks there may be a `profile`, and of when `asked_at`, UTC microseconds, 0 where
+    unknown, both with one entry a row.
     """
 
     offsets: Offsets
@@ -53,6 +57,8 @@ class Histories:
     at: Micros
     kinds: Codes | None = None
     shares: Weights | None = None
+    profile: Profile | None = None
+    asked_at: Micros | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -80,7 +86,8 @@ class Histories:
 
     def take(self, queries: Idx) -> Self:
         """Rows in the given order, repeats allowed."""
-        return self._cut(self.offsets[queries], self.offsets[np.asarray(queries) + 1])
+        start, stop = self.offsets[queries], self.offsets[np.asarray(queries) + 1]
+        return self._asking(queries)._cut(start, stop)
 
     def as_of(self, queries: Idx, at: Micros) -> Self:
         """Rows cut to what happened strictly before `at`, one moment a row of `queries`."""
@@ -89,7 +96,7 @@ class Histories:
             np.searchsorted(self.at[a:b], moment)
             for a, b, moment in zip(start, stop, at, strict=True)
         ]
-        return self._cut(start, start + np.array(counts, np.int64))
+        return self._asking(queries)._cut(start, start + np.array(counts, np.int64))
 
     def last(self, num_items: int) -> Self:
         """Rows cut to their latest `num_items`."""
@@ -107,10 +114,15 @@ class Histories:
         return type(self).of([row.astype(np.int32) for row in both])
 
     def then(self, later: "Histories") -> "Histories":
-        """Rows followed by those of `later`."""
+        """Rows followed by those of `later`, whose profile and time of asking stay."""
         owner = np.concatenate([self.query_of_item(), later.query_of_item()])
-        both = stacked([self, later])
+        both = replace(stacked([self, later]), profile=later.profile, asked_at=later.asked_at)
         return both._of(self.offsets + later.offsets, np.argsort(owner, kind="stable"))
+
+    def asked(self, at: int) -> Self:
+        """The same, asked at a moment, but for rows of which it is known already."""
+        known = np.zeros(len(self), np.int64) if self.asked_at is None else self.asked_at
+        return replace(self, asked_at=np.where(known > 0, known, np.int64(at)))
 
     def matrix(self, num_items: int) -> csr_array:
         """Rows as a sparse weight matrix of shape (num_queries, num_items); repeats add up."""
@@ -126,14 +138,20 @@ class Histories:
         entries = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], lengths)
         return self._of(offsets, entries)
 
+    def _asking(self, queries: Idx) -> Self:
+        profile = self.profile and {name: known[queries] for name, known in self.profile.items()}
+        asked_at = None if self.asked_at is None else self.asked_at[queries]
+        return replace(self, profile=profile, asked_at=asked_at)
+
     def _of(self, offsets: Offsets, entries: Array) -> Self:
-        return type(self)(
-            offsets,
-            self.items[entries],
-            self.weights[entries],
-            self.at[entries],
-            None if self.kinds is None else self.kinds[entries],
-            None if self.shares is None else self.shares[entries],
+        return replace(
+            self,
+            offsets=offsets,
+            items=self.items[entries],
+            weights=self.weights[entries],
+            at=self.at[entries],
+            kinds=None if self.kinds is None else self.kinds[entries],
+            shares=None if self.shares is None else self.shares[entries],
         )
 
 
@@ -147,7 +165,33 @@ def stacked(parts: Sequence[Histories]) -> Histories:
         np.concatenate([part.at for part in parts]),
         np.concatenate([_or(part.kinds, part, np.int8(0)) for part in parts]),
         np.concatenate([_or(part.shares, part, np.float32(np.nan)) for part in parts]),
+        _profile(parts),
+        _asked_at(parts),
     )
+
+
+def _profile(parts: Sequence[Histories]) -> Profile | None:
+    """Profiles below one another, unknown where a part has none."""
+    told = [part.profile or {} for part in parts]
+    kinds = {name: known.dtype for one in told for name, known in one.items()}
+    blank = {name: np.nan if kind.kind == "f" else "" for name, kind in kinds.items()}
+    return {
+        name: np.concatenate(
+            [
+                one.get(name, np.full(len(part), blank[name]))
+                for one, part in zip(told, parts, strict=True)
+            ]
+        )
+        for name in kinds
+    } or None
+
+
+def _asked_at(parts: Sequence[Histories]) -> Micros | None:
+    if all(part.asked_at is None for part in parts):
+        return None
+    unknown = [np.zeros(len(part), np.int64) for part in parts]
+    both = zip(parts, unknown, strict=True)
+    return np.concatenate([zero if part.asked_at is None else part.asked_at for part, zero in both])
 
 
 class UserHistories(NamedTuple):

@@ -235,6 +235,13 @@ INTERACTIONS = _schema(
 `kind`, of EVENT_KINDS, is what tells the most of it; `share`, in [0, 1], the most watched of it.
 """
 
+USERS = _schema(
+    {"user_id": pa.string(), "field": pa.string()},
+    {"value": pa.string(), "number": pa.float64()},
+)
+"""One row per user x field of a profile that is known of them: a category's `value`, or a
+`number`."""
+
 FORGOTTEN = _schema({"user_id": pa.string(), "at": TIME}, {})
 """One row per user who asked to be forgotten: of what they did until `at`, nothing may be used."""
 

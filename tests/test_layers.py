@@ -19,6 +19,7 @@ LAYERS = [
         "catalogue",
         "events",
         "drained",
+        "users",
         "clean",
         "feedback",
         "splits",

@@ -21,7 +21,7 @@ from avrec.models.towers_net import Facts, TowersConfig
 from avrec.models.training import Files
 from avrec.models.tuned import Tuning
 
-PAST = "past."
+PAST, PROFILE = "past.", "profile."
 
 
 def fit(
@@ -63,11 +63,23 @@ def loop(settings: Mapping[str, Any]) -> None:
 def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     content = {f"content.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.content)}
     pieces = {f"pieces.{n:03}": np.ascontiguousarray(c) for n, c in enumerate(known.pieces)}
-    columns = ((one.name, getattr(held.histories, one.name)) for one in fields(Histories))
-    past = {f"{PAST}{name}": values for name, values in columns if values is not None}
+    past = {f"{PAST}{name}": values for name, values in _columns(held.histories).items()}
     judged = {"targets": held.targets, "learned": held.learned}
     told = {"log_q": known.log_q, "positives": known.positives}
     return {**told, **content, **pieces, **_tuning(known.tuning), **past, **judged}
+
+
+def _columns(past: Histories) -> dict[str, np.ndarray]:
+    columns = {one.name: getattr(past, one.name) for one in fields(Histories)}
+    profile = columns.pop("profile") or {}
+    columns |= {f"{PROFILE}{name}": known for name, known in profile.items()}
+    return {name: values for name, values in columns.items() if values is not None}
+
+
+def _histories(columns: Mapping[str, np.ndarray]) -> Histories:
+    profile = {k.removeprefix(PROFILE): v for k, v in columns.items() if k.startswith(PROFILE)}
+    others = {k: v for k, v in columns.items() if not k.startswith(PROFILE)}
+    return Histories(**others, profile=profile or None)
 
 
 def _tuning(tuning: Tuning | None) -> dict[str, np.ndarray]:
@@ -88,7 +100,7 @@ def _unpack(arrays: Mapping[str, np.ndarray], config: TowersConfig) -> tuple[Fac
     )
     past = {k.removeprefix(PAST): v for k, v in arrays.items() if k.startswith(PAST)}
     known = Facts(content, arrays["log_q"], arrays["positives"], pieces, _tuned(arrays, config))
-    return known, Held(Histories(**past), arrays["targets"], arrays["learned"])
+    return known, Held(_histories(past), arrays["targets"], arrays["learned"])
 
 
 def _tuned(arrays: Mapping[str, np.ndarray], config: TowersConfig) -> Tuning | None:
