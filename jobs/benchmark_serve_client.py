@@ -16,6 +16,8 @@ import numpy as np
 from avrec.arrays import Values
 
 HEAD_END, LENGTH = b"\r\n\r\n", b"content-length:"
+LAST = b"\r\nconnection: close\r\n"
+"""In the head of an answer after which the server takes no more requests on that connection."""
 OK, DEGRADED = 200, -2
 """A good answer, and one that says that it lacks something for want of time."""
 OPEN_CONNECTIONS = 64
@@ -94,6 +96,8 @@ class Connection(asyncio.Protocol):
         if len(self._got) >= whole:
             body = bytes(self._got[whole - int(size) : whole])
             del self._got[:whole]
+            if LAST in head:
+                self.close()
             self._answer(Reply(int(head[9:12]), body))
 
     def connection_lost(self, _: Exception | None) -> None:

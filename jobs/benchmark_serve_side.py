@@ -43,6 +43,7 @@ PORTS = (
     "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
     "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
 )
+STATS = PORTS.index("RAY_SERVE_HAPROXY_STATS_PORT")
 
 
 class Running(NamedTuple):
@@ -50,6 +51,7 @@ class Running(NamedTuple):
 
     target: Target
     pid: int
+    stats_port: int
 
 
 def free_ports(count: int) -> list[int]:
@@ -75,7 +77,7 @@ def started(side: str, args: ServeArgs, key: str, home: Path) -> Iterator[Runnin
         )
         try:
             _wait(process, port, home / "log")
-            yield Running(Target(port, key), process.pid)
+            yield Running(Target(port, key), process.pid, others[STATS])
         finally:
             assert process.stdin is not None
             process.stdin.close()

@@ -36,6 +36,7 @@ from avrec.serving.messages import (
     Fault,
     Forgotten,
     Health,
+    Ready,
     Receipt,
 )
 from avrec.serving.models import Models
@@ -43,6 +44,7 @@ from avrec.serving.models_api import TheModels
 from avrec.serving.page.gallery import EMPTY, Gallery
 from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
+from avrec.serving.readiness import Readiness
 from avrec.serving.service import Service
 from avrec.serving.state import StateError
 from avrec.stopwatch import Stopwatch
@@ -79,6 +81,7 @@ def create_api(
     )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
     api.state.gallery, api.state.lists = gallery, Lists(models, deadlines or Deadlines())
+    api.state.readiness = Readiness(models)
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )
@@ -138,12 +141,18 @@ async def healthz() -> Health:
 
 
 @plain.get("/readyz", responses={503: {"model": Fault}})
-async def readyz(models: TheModels) -> Health:
-    """Say that a bundle answers, that changes are followed, and that the state can be read."""
+async def readyz(models: TheModels, request: Request) -> Ready:
+    """Say that a bundle answers and changes are followed, and whether the state answers.
+
+    A state that went away is told with status 200, for lists go on without it, and all replicas
+    have the same one. Where it never answered yet, the status is 503.
+    """
     models.check()
-    await asyncio.to_thread(models.active.state.check)
-    return Health(
-        model=models.routing.active, loading=models.stock.loading, refused=models.stock.refused
+    return Ready(
+        model=models.routing.active,
+        loading=models.stock.loading,
+        refused=models.stock.refused,
+        state=await request.app.state.readiness.look(),
     )
 
 

@@ -321,3 +321,11 @@ class Health(BaseModel):
     model: str | None = Field(default=None, description="Version that is active here.")
     loading: list[str] = Field(default=[], description="Versions being loaded beside it.")
     refused: dict[str, str] = Field(default={}, description="Versions that may not serve, and why.")
+
+
+class Ready(Health):
+    """Whether this replica may take requests."""
+
+    state: Literal["available", "unavailable"] = Field(
+        description="Unavailable: lists are made without live events, and events are refused."
+    )

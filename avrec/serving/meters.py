@@ -34,6 +34,9 @@ class Meters:
             "Lists served that could not be stored.",
             registry=self._registry,
         )
+        self.state_available = Gauge(
+            "avrec_state_available", "1 while the state answers.", registry=self._registry
+        )
         self._stages = Histogram(
             "avrec_stage_seconds",
             "Time that a stage of a request took.",

@@ -105,6 +105,7 @@ class Models:
         self._now = Lineup(self._wanted, {loaded.version: serve(loaded)})
         self.meters.show_models(self._wanted)
         self.follow()
+        self.meters.state_available.set(1)
 
     @property
     def active(self) -> Service:
@@ -208,7 +209,9 @@ class Models:
             start = time.monotonic()
             try:
                 self.follow()
+                self.meters.state_available.set(1)
             except StateError as error:
+                self.meters.state_available.set(0)
                 logger.warning("board not read: %s", error)
             pause = max(POLL_SECONDS, time.monotonic() - start)
 
