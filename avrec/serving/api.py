@@ -46,6 +46,7 @@ from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
 from avrec.serving.readiness import Readiness
 from avrec.serving.service import Service
+from avrec.serving.spool import Spool
 from avrec.serving.state import StateError
 from avrec.stopwatch import Stopwatch
 
@@ -81,7 +82,7 @@ def create_api(
     )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
     api.state.gallery, api.state.lists = gallery, Lists(models, deadlines or Deadlines())
-    api.state.readiness = Readiness(models)
+    api.state.readiness, api.state.spool = Readiness(models), Spool(meters)
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )

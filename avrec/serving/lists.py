@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from avrec.recommend import Ranked
 from avrec.serving.models import Models
@@ -21,6 +21,7 @@ TRY, WAIT = 0.7, 0.9
 """Shares of the time after which no more stages begin, and after which the list is waited for no
 longer; the rest is for finishing."""
 SPARE_THREADS = 2
+Result = TypeVar("Result")
 THREADS = 32
 """Lists in the making; most of them wait for one another and are made together (`joint`)."""
 
@@ -96,6 +97,15 @@ class Lists:
         if late:
             loop.run_in_executor(None, then, made)
         return made
+
+    async def in_time(self, work: Callable[[], Result], deadline_ms: int | None) -> Result | None:
+        """Do what has no parts to leave out; None where it is not done at the deadline."""
+        working = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        await asyncio.wait({working}, timeout=WAIT * self._deadlines.seconds(deadline_ms))
+        if working.done():
+            return working.result()
+        working.cancel()
+        return None
 
 
 class _Job:

@@ -1,6 +1,5 @@
 """Routes that list items: recommendations, a caller's candidates in order, and what is similar."""
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,12 +14,23 @@ from avrec.log import pairs
 from avrec.models.newcomers import Stated
 from avrec.serving.auth import Grant, Keys
 from avrec.serving.lists import Made, Make
-from avrec.serving.messages import Answer, Ask, K, LeftOut, RankAsk, Ranking, Shown, Similar
+from avrec.serving.messages import (
+    MAX_DEADLINE_MS,
+    Answer,
+    Ask,
+    K,
+    LeftOut,
+    RankAsk,
+    Ranking,
+    Shown,
+    Similar,
+)
 from avrec.serving.meters import Meters
 from avrec.serving.models_api import TheModels
 from avrec.serving.people import Wish
 from avrec.serving.reading import STATE
 from avrec.serving.service import Service, Sorted
+from avrec.serving.spool import Spool
 from avrec.serving.state import StateError
 
 if TYPE_CHECKING:
@@ -64,26 +74,34 @@ async def rank(ask: RankAsk, grant: TheGrant, request: Request) -> Ranking:
 
 @routes.get("/items/{item_id:path}/similar")
 async def similar(
-    item_id: str, models: TheModels, meters: TheMeters, k: Annotated[K, Query()] = 10
+    item_id: str,
+    models: TheModels,
+    request: Request,
+    k: Annotated[K, Query()] = 10,
+    deadline_ms: Annotated[int | None, Query(ge=1, le=MAX_DEADLINE_MS)] = None,
 ) -> Similar:
-    """List the items most like one. Percent-encode the id."""
-    service, attempt = models.active, Attempt()
+    """List the items most like one, or none where that takes too long. Percent-encode the id."""
+    service, attempt, state = models.active, Attempt(), request.app.state
     row = service.row(item_id)
     if row < 0:
         raise HTTPException(404, "this item is not in the catalogue")
-    ranked = await asyncio.to_thread(service.similar, row, k, attempt)
-    meters.observe(attempt.watch.milliseconds)
+    ranked = await state.lists.in_time(partial(service.similar, row, k, attempt), deadline_ms)
+    lacking = ["similar"] if ranked is None else []
+    milliseconds = dict(attempt.watch.milliseconds)
+    state.meters.observe(milliseconds)
+    state.meters.count_shown([], lacking)
     return Similar(
         item_id=item_id,
         model=service.bundle.version,
-        items=shown(service, ranked),
-        milliseconds=attempt.watch.milliseconds,
+        items=[] if ranked is None else shown(service, ranked),
+        degraded=lacking,
+        milliseconds=milliseconds,
     )
 
 
 async def _made(request: Request, wish: Wish, ask: Ask | RankAsk, make: Make) -> Made:
     state = request.app.state
-    record = partial(_record, wish, state.meters, state.keys)
+    record = partial(_record, wish, state.meters, state.keys, state.spool)
     return await state.lists.make(wish.user_id, make, record, ask.deadline_ms)
 
 
@@ -103,15 +121,16 @@ def _wish(
     )
 
 
-def _record(wish: Wish, meters: Meters, keys: Keys, made: Made) -> None:
-    """Keep and count what is shown; a state that is away for reading is not written to."""
+def _record(wish: Wish, meters: Meters, keys: Keys, spool: Spool, made: Made) -> None:
+    """Store and count what is shown; while the state is away for reading, lists wait for it."""
     lacking = made.watch.degraded
     about = {"request": wish.request_id, "model": made.service.bundle.version}
     try:
         if STATE in lacking:
-            meters.unlogged.inc()
+            spool.keep(made.service.served(wish, made.ranked))
         else:
             made.service.log(wish, made.ranked, made.watch)
+            spool.pour(made.service.state)
     except StateError as error:  # a person is better served unlogged than not at all
         logger.error("list not stored %s", pairs(**about, why=str(error)))  # noqa: TRY400
         meters.unlogged.inc()

@@ -85,12 +85,13 @@ class Context(Message):
     )
 
 
+MAX_DEADLINE_MS = 600_000
 DeadlineMs = Annotated[
     int | None,
     Field(
         default=None,
         ge=1,
-        le=600_000,
+        le=MAX_DEADLINE_MS,
         description="Milliseconds that the answer may take; beyond, it says in `degraded` what it "
         "lacks. Absent, or above the service's limit: that.",
     ),
@@ -174,6 +175,7 @@ class Similar(BaseModel):
     item_id: str
     model: str
     items: list[Shown]
+    degraded: list[str] = Field(description="`similar` where there was no time for it.")
     milliseconds: dict[str, float]
 
 

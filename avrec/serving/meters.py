@@ -34,6 +34,9 @@ class Meters:
             "Lists served that could not be stored.",
             registry=self._registry,
         )
+        self.waiting = Gauge(
+            "avrec_waiting_lists", "Served, to be stored later.", registry=self._registry
+        )
         self.state_available = Gauge(
             "avrec_state_available", "1 while the state answers.", registry=self._registry
         )

@@ -135,7 +135,7 @@ class Service:
             StateError: it cannot be stored.
         """
         with watch.stage("log"):
-            self.state.log_served(self._served(wish, ranked))
+            self.state.log_served(self.served(wish, ranked))
 
     def person(self, wish: Wish, attempt: Attempt) -> Person:
         """Tell who asks; without the state, as far as the bundle knows, which is noted."""
@@ -156,7 +156,8 @@ class Service:
         barred: dict[int, Barred] = dict.fromkeys(rows[~knowledge.playable[rows]], "unplayable")
         return barred | dict.fromkeys(knowledge.copies.spread(over).row(0), "finished_or_refused")
 
-    def _served(self, wish: Wish, ranked: Ranked) -> pa.Table:
+    def served(self, wish: Wish, ranked: Ranked) -> pa.Table:
+        """Write a list as RECOMMENDATIONS."""
         count = len(ranked.items)
         columns = {
             "request_id": [wish.request_id] * count,

@@ -112,7 +112,38 @@ def test_a_state_that_hangs_is_not_waited_for(client, service, door, monkeypatch
     assert "r5" not in ids(again)
     text = client.get("/metrics").text
     assert 'avrec_degraded_lists_total{lacked="state"} 2.0' in text
-    assert "avrec_unlogged_lists_total 2.0" in text
+    assert "avrec_unlogged_lists_total 0.0" in text
+
+
+def test_what_is_shown_while_the_state_is_away_is_stored_when_it_is_back(
+    client, service, monkeypatch
+):
+    def away(_):
+        raise StateError("no such file")
+
+    monkeypatch.setattr(service.state, "live", away)
+    shown = [ask(client, user_id=RED_FAN, k=k)["request_id"] for k in (1, 2, 3)]
+    assert "avrec_waiting_lists 3.0" in client.get("/metrics").text
+    assert service.state.seal(99) is None
+    monkeypatch.undo()
+    shown += [ask(client, user_id=RED_FAN, k=1)["request_id"] for _ in range(2)]
+    text = client.get("/metrics").text
+    assert "avrec_waiting_lists 0.0" in text
+    assert "avrec_unlogged_lists_total 0.0" in text
+    stored = service.state.seal(99).served["request_id"].to_pylist()
+    assert sorted(set(stored)) == sorted(shown)
+    assert len(stored) == 1 + 2 + 3 + 1 + 1
+
+
+def test_what_is_similar_is_not_waited_for_for_ever(client, service, door, monkeypatch):
+    hang(service.bundle.recommender, "similar", door, monkeypatch)
+    answer = client.get("/v1/items/b0/similar", params={"deadline_ms": 50}).json()
+    assert (answer["items"], answer["degraded"]) == ([], ["similar"])
+    assert 'avrec_degraded_lists_total{lacked="similar"} 1.0' in client.get("/metrics").text
+    door.opened.set()
+    whole = client.get("/v1/items/b0/similar").json()
+    assert (len(whole["items"]), whole["degraded"]) == (10, [])
+    assert client.get("/v1/items/b0/similar", params={"deadline_ms": 0}).status_code == 422
 
 
 @pytest.mark.parametrize("models", [True], indirect=True)
