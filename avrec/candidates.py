@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 
-from avrec.arrays import Array, Idx, Mask, Scores, Vectors
+from avrec.arrays import Array, Idx, Mask, Scores, Vectors, distinct
 from avrec.copies import Copies
 from avrec.stopwatch import Stopwatch
 
@@ -44,9 +45,12 @@ class Candidates:
     scores: Mapping[str, Scores]
     ranks: Mapping[str, Idx]
 
-    def sources(self, entry: int) -> tuple[str, ...]:
-        """Names of the sources that proposed one candidate."""
-        return tuple(name for name, ranks in self.ranks.items() if ranks[entry])
+    def sources(self, entries: Idx) -> list[tuple[str, ...]]:
+        """Names of the sources that proposed each of some candidates."""
+        told = [(ranks[entries] > 0).tolist() for ranks in self.ranks.values()]
+        rows = list(zip(*told, strict=True))
+        names = {row: tuple(compress(self.ranks, row)) for row in set(rows)}
+        return [names[row] for row in rows]
 
     def where(self, kept: Mask) -> "Candidates":
         """Some of them."""
@@ -55,17 +59,23 @@ class Candidates:
         return Candidates(self.query[kept], self.item[kept], scores, ranks)
 
 
-def gathered(proposals: Sequence[Proposal], copies: Copies, num_items: int) -> Candidates:
-    """Join what was proposed; later copies of a work are placed one behind it."""
+def gathered(
+    proposals: Sequence[Proposal], copies: Copies, num_items: int, *, scored: bool = True
+) -> Candidates:
+    """Join what was proposed; later copies of a work are placed one behind it.
+
+    Scores are left out where they are not `scored`.
+    """
     keyed = [_keyed(p.rows, copies.places(p.rows), num_items) for p in proposals]
-    keys = np.unique(np.concatenate([np.empty(0, np.int64), *(k for k, _ in keyed)]))
+    keys = distinct(np.concatenate([np.empty(0, np.int64), *(k for k, _ in keyed)]))
     ranks = {}
     for proposal, (proposed, place) in zip(proposals, keyed, strict=True):
         rank = np.zeros(len(keys), np.int32)
         rank[np.searchsorted(keys, proposed)] = place
         ranks[proposal.name] = rank
     query, item = np.divmod(keys, max(num_items, 1))
-    return _scored(query.astype(np.int32), item.astype(np.int32), proposals, ranks)
+    voices = proposals if scored else ()
+    return _scored(query.astype(np.int32), item.astype(np.int32), voices, ranks)
 
 
 def given(proposals: Sequence[Proposal], query: Idx, item: Idx) -> Candidates:

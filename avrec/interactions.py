@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import csr_array
 
-from avrec.arrays import Array, Codes, Idx, Mask, Micros, Offsets, Weights
+from avrec.arrays import Array, Codes, Idx, Mask, Micros, Offsets, Weights, distinct
 from avrec.schema import EVENT_KINDS, INTERACTIONS, conform
 from avrec.vocab import Vocabulary
 
@@ -110,8 +110,12 @@ class Histories:
 
     def union(self, other: Self) -> Self:
         """Rows with the items of both, each once, ascending; weights are 1 and times 0."""
-        both = [np.union1d(self.row(q), other.row(q)) for q in range(len(self))]
-        return type(self).of([row.astype(np.int32) for row in both])
+        owner = np.concatenate([self.query_of_item(), other.query_of_item()])
+        pairs = np.int64(1 << 32) * owner + np.concatenate([self.items, other.items])
+        owner, items = np.divmod(distinct(pairs), np.int64(1 << 32))
+        offsets = np.searchsorted(owner, np.arange(len(self) + 1))
+        ones, zeros = np.ones(len(items), np.float32), np.zeros(len(items), np.int64)
+        return type(self)(offsets, items.astype(np.int32), ones, zeros)
 
     def then(self, later: "Histories") -> "Histories":
         """Rows followed by those of `later`, whose profile and time of asking stay."""

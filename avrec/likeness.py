@@ -37,9 +37,11 @@ class Likeness:
         if not len(history) or not self._models:
             none = np.full(len(items), -1, np.int32)
             return Cause(none, np.full(len(items), -np.inf, np.float32))
-        pairs = np.mean([v[items] @ v[history].T for v in self._models], axis=0)
+        pairs = np.zeros((len(items), len(history)), np.float32)
+        for vectors in self._models:
+            pairs += vectors[items] @ vectors[history].T / len(self._models)
         pairs[items[:, None] == history] = -np.inf
-        best = np.argmax(pairs, axis=1)
+        best = pairs.argmax(axis=1)
         return Cause(history[best], pairs[np.arange(len(items)), best])
 
     def vectors(self, items: Idx) -> Vectors:

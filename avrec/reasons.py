@@ -8,6 +8,7 @@ New in jazz                     it came out lately, and jazz is the tag that the
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -64,25 +65,45 @@ class Reasons:
 
     def of(self, person: Person, items: Idx, sources: Sequence[tuple[str, ...]]) -> list[str]:
         """Say one reason an item."""
-        cause = self._likeness.cause(person.history, items)
-        liked = self._liked(person)
+        rows = items.tolist()
+        news = self._news(person, rows, sources)
+        because = self._causes(person, items)
         reasons = []
-        for entry, proposed in enumerate(sources):
-            item = int(items[entry])
-            said = self._discovery(item, proposed, liked, person.at)
-            personal = said is None or not IMPERSONAL.issuperset(proposed)
-            if cause.cosines[entry] >= self._min_similarity and personal:
-                said = self._because(int(cause.items[entry]), person)
+        for item, proposed, cause in zip(rows, sources, because, strict=True):
+            said = news.get(item)
+            if cause and (said is None or not _impersonal(proposed)):
+                said = cause
             reasons.append(said or self._plainly(item, proposed, person))
         return reasons
 
-    def _because(self, cause: int, person: Person) -> str:
-        verb = "enjoyed"
-        if cause in person.finished:
-            verb = "finished"
-        elif cause in person.liked:
-            verb = "like"
-        return f'Because you {verb} "{self._titles[cause]}"'
+    def _causes(self, person: Person, items: Idx) -> list[str | None]:
+        """What of the history is like each item, in words; None where nothing is."""
+        cause = self._likeness.cause(person.history, items)
+        alike = (cause.cosines >= self._min_similarity).tolist()
+        causes, finished, liked = (
+            cause.items.tolist(),
+            person.finished.tolist(),
+            person.liked.tolist(),
+        )
+        verbs = dict.fromkeys(causes, "enjoyed")
+        verbs |= dict.fromkeys(set(liked).intersection(causes), "like")
+        verbs |= dict.fromkeys(set(finished).intersection(causes), "finished")
+        titles = self._titles
+        return [
+            f'Because you {verbs[one]} "{titles[one]}"' if is_alike else None
+            for one, is_alike in zip(causes, alike, strict=True)
+        ]
+
+    def _news(
+        self, person: Person, items: Sequence[int], sources: Sequence[tuple[str, ...]]
+    ) -> dict[int, str]:
+        """What is said of the items that were found otherwise than by a model."""
+        both = [pair for pair in zip(items, sources, strict=True) if _discovers(pair[1])]
+        if not both:
+            return {}
+        liked = self._liked(person)
+        said = {item: self._discovery(item, names, liked, person.at) for item, names in both}
+        return {item: words for item, words in said.items() if words is not None}
 
     def _discovery(
         self, item: int, proposed: tuple[str, ...], liked: _Liked, at: int
@@ -103,7 +124,7 @@ class Reasons:
         if SEGMENT in proposed:
             return f'Popular with listeners of "{person.segment}"'
         known = len(person.history) or person.stated.tags
-        if IMPERSONAL.issuperset(proposed) or not known:
+        if _impersonal(proposed) or not known:
             return "Popular with listeners"
         return "People with your taste enjoy it"
 
@@ -128,6 +149,18 @@ class Reasons:
     def _tags(self, item: int) -> list[str]:
         tags = self._knowledge.tags
         return tags.names.id_of(_codes(tags, item)).to_pylist()
+
+
+@cache
+def _impersonal(proposed: tuple[str, ...]) -> bool:
+    """Tell whether none of the sources knows a taste."""
+    return IMPERSONAL.issuperset(proposed)
+
+
+@cache
+def _discovers(proposed: tuple[str, ...]) -> bool:
+    """Tell whether a source needs no model."""
+    return not set(DISCOVERY).isdisjoint(proposed)
 
 
 def _codes(attribute: Attribute, item: int) -> Idx:

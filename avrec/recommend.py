@@ -8,6 +8,7 @@ then `avrec.rerank` fills the list.
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -116,8 +117,13 @@ class Recommender:
     @property
     def policy(self) -> str:
         """Name of the way in which lists are made when there is time and a request to draw by."""
-        config, judged = self.config, self.ranker is not None and self.config.ranker_weight > 0
-        return _policy(RANKED if judged else FUSED, config.rerank.names(reranked=True, drawn=True))
+        names = self.config.rerank.names(reranked=True, drawn=True)
+        return _policy(RANKED if self._judge else FUSED, names)
+
+    @property
+    def _judge(self) -> Ranker | None:
+        """The ranker, where it has a voice."""
+        return self.ranker if self.config.ranker_weight else None
 
     def welcoming(self, newcomers: Newcomers) -> Self:
         """Make one that has something for whom no history is known."""
@@ -247,7 +253,9 @@ class Recommender:
             seen = task.histories if exclude is None else task.histories.union(exclude)
             seen = seen.union(task.liked) if len(task.liked.items) else seen
             proposals = self._propose(task, self._queries(task, copies.spread(seen)))
-            candidates = gathered(proposals, copies, len(self.items))
+            candidates = gathered(
+                proposals, copies, len(self.items), scored=self._judge is not None
+            )
         scored = self._scored(task, candidates)
         if not copies.repeated[candidates.item].any():
             return scored
@@ -285,12 +293,9 @@ class Recommender:
         with task.watch.stage("score"):
             unknown, config = task.taste.lengths() == 0, self.config
             scores, name = fused(candidates, unknown, config.discovery_weight), FUSED
-            if (
-                self.ranker is not None
-                and config.ranker_weight
-                and not task.watch.forgoes("ranker")
-            ):
-                place = ranked(candidates, task.taste, self.knowledge, self.ranker, task.at)
+            judge = self._judge
+            if judge is not None and not task.watch.forgoes("ranker"):
+                place = ranked(candidates, task.taste, self.knowledge, judge, task.at)
                 scores, name = scores + voice(place, config.ranker_weight), RANKED
             published = self.knowledge.published_at[candidates.item]
             scores = refreshed(scores, published, task.at, self.config.rerank)
@@ -301,13 +306,14 @@ class Recommender:
         config, num = self.config.rerank, len(task.histories)
         with task.watch.stage("rerank"):
             reranked = config.orders and not task.watch.forgoes("rerank")
-            pick = self._reranked if reranked else _best
-            bounds = np.searchsorted(scored.candidates.query, np.arange(num + 1))
-            ids: Sequence[str | None] = task.context.request_ids or [None] * num
-            picked = [
-                pick(scored, slice(*bounds[query : query + 2]), task.k, ids[query])
-                for query in range(num)
-            ]
+            bounds = np.searchsorted(scored.candidates.query, np.arange(num + 1)).tolist()
+            spans = [slice(*both) for both in pairwise(bounds)]
+            if reranked:
+                ids: Sequence[str | None] = task.context.request_ids or [None] * num
+                both = zip(spans, ids, strict=True)
+                picked = [self._reranked(scored, span, task.k, one) for span, one in both]
+            else:
+                picked = _best(scored, spans, task.k)
         drawn = reranked and bool(task.context.request_ids)
         return picked, _policy(scored.policy, config.names(reranked=reranked, drawn=drawn))
 
@@ -329,7 +335,7 @@ class Recommender:
 
     def _list(self, person: Person, scored: "_Scored", picked: Picked, policy: str) -> Ranked:
         items = scored.candidates.item[picked.entries]
-        sources = [scored.candidates.sources(int(entry)) for entry in picked.entries]
+        sources = scored.candidates.sources(picked.entries)
         reasons = self._reasons.of(person, items, sources)
         scores = scored.scores[picked.entries]
         return Ranked(items, scores, picked.propensities, sources, reasons, policy)
@@ -377,9 +383,11 @@ class _Scored(NamedTuple):
         return _Scored(self.candidates.where(kept), self.scores[kept], self.policy)
 
 
-def _best(scored: _Scored, span: slice, k: int, _: str | None) -> Picked:
-    order = np.lexsort((scored.candidates.item[span], -scored.scores[span]))[:k]
-    return Picked(order + span.start, np.full(len(order), GREEDY, np.float32))
+def _best(scored: _Scored, spans: Sequence[slice], k: int) -> list[Picked]:
+    """The best of each query, ties by item."""
+    order = np.lexsort((-scored.scores, scored.candidates.query)).astype(np.int32)
+    first = [order[span][:k] for span in spans]
+    return [Picked(entries, np.full(len(entries), GREEDY, np.float32)) for entries in first]
 
 
 def _policy(scored: str, reranked: Sequence[str]) -> str:
