@@ -50,6 +50,11 @@ class RunConfig:
     """Finished versions of each artifact that `jobs.pipeline` leaves when it ends, the current one
     among them; what these were made from, and what was replaced within a day, stays too. 0 keeps
     all."""
+    served_by: str = ""
+    """State of the service that serves from here, as in cluster/serve.yaml. Versions that it
+    answers with or may go back to stay too; where it names none, nothing is removed."""
+    served_by_password: str = ""
+    """File of the password of that state, where it is Redis and asks for one."""
     seed: int = 0
     """Seed from which every stage derives its own generator."""
     sample: SampleConfig = field(default_factory=SampleConfig)

@@ -1,12 +1,12 @@
 """Old versions of artifacts: which may go, and their removal.
 
-Kept is a version that is current, or among the newest of its artifact, or named by the manifest of
-one that is kept, or was replaced within the last day, for somebody may be reading it. One that was
-never finished is kept for a day, for somebody may be writing it.
+Kept is a version that is current, or among the newest of its artifact, or served, or named by the
+manifest of one that is kept, or was replaced within the last day, for somebody may be reading it.
+One that was never finished is kept for a day, for somebody may be writing it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -20,18 +20,20 @@ MADE_AT = "%Y%m%dT%H%M%S"
 GRACE = timedelta(days=1)
 
 
-def prune(workspace: Workspace, keep: int, now: datetime) -> list[str]:
+def prune(workspace: Workspace, keep: int, now: datetime, served: Sequence[str] = ()) -> list[str]:
     """Remove what may go, and return it as `name/version`, in order.
 
     Args:
         workspace: where nothing but artifacts is touched.
         keep: finished versions of each artifact, the newest, that stay; at least 1.
         now: the moment that ages are told by.
+        served: versions that stay because a service answers with them, or may.
     """
     if keep < 1:
         raise ValueError(f"keep must be at least 1, got {keep}")
     versions = {one: name for name in _artifacts(workspace) for one in _folders(workspace, name)}
     kept = {one for name in _artifacts(workspace) for one in _kept(workspace, name, keep, now)}
+    kept |= versions.keys() & set(served)
     todo = list(kept)
     while todo:
         one = todo.pop()

@@ -56,6 +56,14 @@ def test_what_a_kept_manifest_names_stays_and_what_that_names(workspace):
     ]
 
 
+def test_what_is_served_stays_and_what_it_was_made_from(workspace):
+    old = [make(workspace, "als"), make(workspace, "bundle", "als")]
+    for name in ("als", "bundle"):
+        make(workspace, name, at="20250102T000000")
+    assert prune(workspace, 1, LATER, [old[1], "20200101T000000-00000000"]) == []
+    assert prune(workspace, 1, LATER) == [f"als/{old[0]}", f"bundle/{old[1]}"]
+
+
 def test_one_that_was_replaced_within_a_day_may_be_read_still(workspace):
     old, _ = make(workspace, "als"), make(workspace, "als", at="20250301T120000")
     replaced = datetime(2025, 3, 1, 12, tzinfo=UTC)
