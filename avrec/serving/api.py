@@ -10,7 +10,7 @@ as they are.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ from avrec.serving.messages import (
 )
 from avrec.serving.models import Models
 from avrec.serving.models_api import TheModels
-from avrec.serving.page.gallery import EMPTY, Gallery
+from avrec.serving.page.gallery import EMPTY, Galleries, Gallery
 from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
 from avrec.serving.readiness import Readiness
@@ -68,10 +68,10 @@ def create_api(
     keys: Keys,
     rates: Rates | None = None,
     max_body_bytes: int = MAX_BODY_BYTES,
-    gallery: Gallery = EMPTY,
+    read_gallery: Callable[[], Gallery] = lambda: EMPTY,
     deadlines: Deadlines | None = None,
 ) -> FastAPI:
-    """Make the application; `gallery` holds what its page shows and plays."""
+    """Make the application; `read_gallery` reads what its page shows and plays."""
     meters = models.meters
     api = FastAPIOffline(
         title="avrec",
@@ -81,7 +81,8 @@ def create_api(
         lifespan=_while_served,
     )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
-    api.state.gallery, api.state.lists = gallery, Lists(models, deadlines or Deadlines())
+    api.state.galleries = Galleries(read_gallery)
+    api.state.lists = Lists(models, deadlines or Deadlines())
     api.state.readiness, api.state.spool = Readiness(models), Spool(meters)
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes

@@ -7,6 +7,7 @@ nothing: the models are small and share the catalogue. Scale by replicas.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +95,8 @@ def app(args: ServeArgs) -> Application:
 def build(args: ServeArgs) -> FastAPI:
     """Make the application of one replica, whatever serves it."""
     rates = Rates(args.requests_per_second, args.num_replicas)
-    keys, gallery = Keys(Path(args.keys)), Gallery.of(Workspace(args.workspace))
-    models = open_models(args)
+    keys, models = Keys(Path(args.keys)), open_models(args)
+    gallery = partial(Gallery.of, Workspace(args.workspace), models.catalogue)
     models.start()
     deadlines = Deadlines(default_ms=args.deadline_ms, max_ms=args.max_deadline_ms)
     return create_api(models, keys, rates, args.max_body_bytes, gallery, deadlines)

@@ -46,6 +46,8 @@ class Entry:
     good_uri: str | None = None
     """The file that could be used last."""
     duration_seconds: float | None = None
+    kind: Literal["audio", "video"] | None = None
+    """What that file is."""
     vectors: Mapping[str, Vector] = field(default_factory=dict)
     """By encoder (name@revision) the mean over its segments; empty where it saw nothing."""
 
@@ -112,6 +114,10 @@ class Catalogue:
         note = self._board.read(name_of(item_id))
         return None if note is None else parse(note.text)
 
+    def heard(self, item_id: str) -> Entry | None:
+        """What became of an item, as far as this replica has read; None for one left as it is."""
+        return self._entries.get(item_id)
+
     def shown_at(self, entry: Entry) -> datetime | None:
         """When this replica began to list an item as it was put; None before."""
         put_at, at = self._shown.get(entry.item_id, ("", None))
@@ -134,6 +140,7 @@ class Catalogue:
                 entry,
                 good_uri=before.good_uri,
                 duration_seconds=before.duration_seconds,
+                kind=before.kind,
                 vectors=before.vectors,
             )
         self._board.write(name_of(item_id), text_of(entry))

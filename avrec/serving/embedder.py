@@ -30,6 +30,7 @@ from avrec.log import pairs
 from avrec.media.decode import Clip
 from avrec.media.fetch import local_copy
 from avrec.media.limits import Limits
+from avrec.media.probe import MediaFacts
 from avrec.media.sampling import Plan
 from avrec.media.sandbox import Sandbox
 from avrec.serving import catalogue
@@ -70,7 +71,7 @@ class Embedder:
     def embed(self, entry: Entry) -> Entry:
         """Tell what came of an item; one whose file is of no use has no vector at all."""
         try:
-            seconds, vectors = self._embedded(entry)
+            facts, vectors = self._embedded(entry)
         except MediaError as error:
             return _settled(entry, status="failed", error=str(error), vectors={})
         except FAULTS as error:
@@ -81,7 +82,8 @@ class Embedder:
             status="ready",
             error=None,
             good_uri=entry.uri,
-            duration_seconds=seconds,
+            duration_seconds=None if facts is None else facts.duration_seconds,
+            kind=None if facts is None else facts.kind,
             vectors=vectors,
         )
 
@@ -89,14 +91,14 @@ class Embedder:
         """End the child."""
         self._sandbox.close()
 
-    def _embedded(self, entry: Entry) -> tuple[float | None, dict[str, Vector]]:
-        seconds, clip = None, None
+    def _embedded(self, entry: Entry) -> tuple[MediaFacts | None, dict[str, Vector]]:
+        facts, clip = None, None
         if entry.uri is not None:
             with local_copy(entry.uri, self._limits) as path:
-                seconds = self._sandbox.probe(path).duration_seconds
+                facts = self._sandbox.probe(path)
                 clip = self._sandbox.decode(path, self._plan)
         [text] = texts(catalogue.table([entry]))
-        return seconds, {
+        return facts, {
             name: _mean(one, _inputs(one, clip, text)) for name, one in self._encoders.items()
         }
 

@@ -48,6 +48,7 @@ def test_vectors_are_those_of_the_pipeline(local_ray, tmp_path):
         item_id = item.pop("item_id")
         entry = one.embed(Entry(item_id=item_id, status="waiting", put_at="", item=item))
         assert (entry.status, entry.good_uri) == ("ready", item["uri"])
+        assert entry.kind == ("video" if item_id.endswith("mp4") else "audio")
         for name, vector in entry.vectors.items():
             found = vector if len(vector) else np.zeros(expected[name].shape[1])
             np.testing.assert_allclose(found, expected[name][row], atol=1e-6)

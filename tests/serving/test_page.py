@@ -53,7 +53,8 @@ def gallery(folder):
 
 @pytest.fixture
 def api(models, key, tmp_path):
-    return create_api(models, Keys(tmp_path / "keys.json"), gallery=gallery(tmp_path))
+    made = gallery(tmp_path)
+    return create_api(models, Keys(tmp_path / "keys.json"), read_gallery=lambda: made)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ FOCUSED = "document.activeElement.id || document.activeElement.getAttribute('ari
 
 @pytest.fixture
 def url(models, key, tmp_path, wait_until):
-    api = create_api(models, Keys(tmp_path / "keys.json"), gallery=gallery(tmp_path))
+    api = create_api(models, Keys(tmp_path / "keys.json"), read_gallery=lambda: gallery(tmp_path))
     server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

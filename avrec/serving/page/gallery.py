@@ -1,19 +1,24 @@
 """Media and small pictures of the catalogue, as the page shows them.
 
 Only files that a probe has read as media are given out, by the item they belong to: no path comes
-from a client, and a catalogue entry that names some other file of this machine opens nothing.
+from a client, and a catalogue entry that names some other file of this machine opens nothing. Of
+an item that was put the file is played as soon as it is embedded; its picture comes with a bundle.
 """
 
+import logging
 import posixpath
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from avrec.errors import ArtifactError
 from avrec.schema import MEDIA, THUMBNAILS
+from avrec.serving.catalogue import Catalogue, Entry
 from avrec.store import Place, Workspace, place
 
+logger = logging.getLogger(__name__)
 PIECE_BYTES = 1 << 18
 MAX_PICTURES_BYTES = 1 << 28
 """Of pictures in memory; a workspace with more of them shows none."""
@@ -63,9 +68,12 @@ class Gallery:
     Args:
         media: MEDIA; of an item's files the first without an error is played.
         pictures: THUMBNAILS.
+        catalogue: says which items have other files since.
     """
 
-    def __init__(self, media: pa.Table, pictures: pa.Table) -> None:
+    def __init__(
+        self, media: pa.Table, pictures: pa.Table, catalogue: Catalogue | None = None
+    ) -> None:
         rows = media.select(["item_id", "uri", "kind", "duration_seconds", "error"]).to_pylist()
         self._media = {
             row["item_id"]: Medium(where, row["kind"] or "video", row["duration_seconds"])
@@ -75,17 +83,22 @@ class Gallery:
         ids = pictures["item_id"].to_pylist()
         self._rows = {item_id: row for row, item_id in enumerate(ids)}
         self._images = pictures["image"]
+        self._catalogue = catalogue
 
     @classmethod
-    def of(cls, workspace: Workspace) -> "Gallery":
+    def of(cls, workspace: Workspace, catalogue: Catalogue | None = None) -> "Gallery":
         """Read what a workspace holds of it, which may be nothing."""
         has_media = workspace.has("media")
         media = workspace.read_table("media", MEDIA) if has_media else MEDIA.empty_table()
-        return cls(media, _pictures(workspace))
+        return cls(media, _pictures(workspace), catalogue)
 
     def medium(self, item_id: str) -> Medium | None:
         """What can be played of an item."""
-        return self._media.get(item_id)
+        catalogue, found = self._catalogue, self._media.get(item_id)
+        entry = None if catalogue is None else catalogue.heard(item_id)
+        if catalogue is None or entry is None or (entry.status != "deleted" and entry.uri is None):
+            return found
+        return _put(entry) if catalogue.reaches(entry.good_uri or "") else None
 
     def picture(self, item_id: str) -> bytes | None:
         """A small JPEG of an item."""
@@ -100,6 +113,33 @@ class Gallery:
 EMPTY = Gallery(MEDIA.empty_table(), THUMBNAILS.empty_table())
 
 
+class Galleries:
+    """The gallery of now: read again whenever another bundle is active.
+
+    Args:
+        read: reads it; raises ArtifactError where the workspace cannot be used.
+    """
+
+    def __init__(self, read: Callable[[], Gallery]) -> None:
+        self._read, self._lock = read, threading.Lock()
+        self._gallery, self._version = EMPTY, ""
+
+    def is_of(self, version: str) -> bool:
+        """Tell whether `of` need not read."""
+        return version == self._version
+
+    def of(self, version: str) -> Gallery:
+        """Give the gallery while a version is active; the one before where it cannot be read."""
+        with self._lock:
+            if version != self._version:
+                try:
+                    self._gallery = self._read()
+                except ArtifactError as error:
+                    logger.warning("media and pictures are those of before: %s", error)
+                self._version = version
+            return self._gallery
+
+
 def _pictures(workspace: Workspace) -> pa.Table:
     if not workspace.has("thumbnails"):
         return THUMBNAILS.empty_table()
@@ -107,6 +147,14 @@ def _pictures(workspace: Workspace) -> pa.Table:
     if size > MAX_PICTURES_BYTES:
         return THUMBNAILS.empty_table()
     return workspace.read_table("thumbnails", THUMBNAILS)
+
+
+def _put(entry: Entry) -> Medium | None:
+    """What can be played of an item that was put with a file."""
+    where = _on_a_file_system(entry.good_uri or "")
+    if where is None or entry.kind is None or not entry.listable:
+        return None
+    return Medium(where, entry.kind, entry.duration_seconds)
 
 
 def _on_a_file_system(uri: str) -> Place | None:

@@ -67,6 +67,7 @@ async function open() {
   const others = state.versions.filter((one) => one !== state.model);
   $("version").replaceChildren(el("option", { value: "" }, "no other version"), ...others.map((one) => el("option", { value: one }, one)));
   $("compare").hidden = !others.length;
+  $("alone").hidden = Boolean(others.length);
   $("enter").hidden = true;
   $("leave").hidden = false;
   view("lists");
@@ -96,7 +97,7 @@ async function show() {
 }
 
 async function learn(ids) {
-  const lacking = [...new Set(ids)].filter((id) => !shown.cards.has(id)).slice(0, 200);
+  const lacking = [...new Set(ids)].filter((id) => !shown.cards.get(id)?.kind).slice(0, 200);
   if (!lacking.length) return;
   for (const card of await ask("page/items", { items: lacking })) shown.cards.set(card.item_id, card);
 }

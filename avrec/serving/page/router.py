@@ -109,7 +109,11 @@ async def _service(request: Request) -> Service:
 
 
 async def _gallery(request: Request) -> Gallery:
-    return request.app.state.gallery
+    state = request.app.state
+    version = state.models.routing.active
+    if state.galleries.is_of(version):
+        return state.galleries.of(version)
+    return await asyncio.to_thread(state.galleries.of, version)
 
 
 TheService = Annotated[Service, Depends(_service)]
