@@ -45,6 +45,7 @@ from avrec.serving.page.gallery import EMPTY, Galleries, Gallery
 from avrec.serving.page.router import page
 from avrec.serving.rates import Rates
 from avrec.serving.readiness import Readiness
+from avrec.serving.record import Records
 from avrec.serving.service import Service
 from avrec.serving.spool import Spool
 from avrec.serving.state import StateError
@@ -81,9 +82,9 @@ def create_api(
         lifespan=_while_served,
     )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
-    api.state.galleries = Galleries(read_gallery)
-    api.state.lists = Lists(models, deadlines or Deadlines())
-    api.state.readiness, api.state.spool = Readiness(models), Spool(meters)
+    api.state.galleries, api.state.readiness = Galleries(read_gallery), Readiness(models)
+    records = Records(meters, keys, Spool(meters))
+    api.state.lists = Lists(models, deadlines or Deadlines(), records)
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )

@@ -8,13 +8,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from avrec.candidates import Attempt
-from avrec.checks import FAULTS
 from avrec.interactions import Histories, stacked
 from avrec.recommend import Context, Ranked, Recommender
-from avrec.serving.together import Together
 from avrec.stopwatch import Stopwatch
 
-MOST = 16
 HURRY_SECONDS = 0.1
 
 
@@ -35,56 +32,47 @@ class Query(NamedTuple):
         return late or bool(self.attempt.proposals) or bool(self.context.stated)
 
 
-class Joint:
-    """A recommender, as requests use it: from many threads, for one person each."""
+def recommended(recommender: Recommender, queries: Sequence[Query]) -> list[Ranked]:
+    """Make a list for each query, those of the same length together."""
+    alone = [place for place, query in enumerate(queries) if query.alone]
+    made = {place: _one(recommender, queries[place]) for place in alone}
+    rest = [place for place in range(len(queries)) if place not in made]
+    for k in {queries[place].k for place in rest}:
+        places = [place for place in rest if queries[place].k == k]
+        lists = _same_length(recommender, [queries[place] for place in places])
+        made.update(zip(places, lists, strict=True))
+    return [made[place] for place in range(len(queries))]
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
-        self._together = Together(self._make, MOST, FAULTS)
 
-    def recommend(self, query: Query) -> Ranked:
-        """Make one person's list."""
-        return self._one(query) if query.alone else self._together(query)
+def _one(recommender: Recommender, query: Query) -> Ranked:
+    [ranked] = recommender.recommend(
+        query.history,
+        k=query.k,
+        at=query.at,
+        exclude=query.exclude,
+        context=query.context,
+        attempt=query.attempt,
+    )
+    return ranked
 
-    def _one(self, query: Query) -> Ranked:
-        [ranked] = self._recommender.recommend(
-            query.history,
-            k=query.k,
-            at=query.at,
-            exclude=query.exclude,
-            context=query.context,
-            attempt=query.attempt,
-        )
-        return ranked
 
-    def _make(self, queries: Sequence[Query]) -> list[Ranked]:
-        """Make lists of the same length together, but for those whose time went by in waiting."""
-        alone = [place for place, query in enumerate(queries) if query.alone]
-        made = {place: self._one(queries[place]) for place in alone}
-        rest = [place for place in range(len(queries)) if place not in made]
-        for k in {queries[place].k for place in rest}:
-            places = [place for place in rest if queries[place].k == k]
-            lists = self._same_length([queries[place] for place in places])
-            made.update(zip(places, lists, strict=True))
-        return [made[place] for place in range(len(queries))]
-
-    def _same_length(self, queries: Sequence[Query]) -> list[Ranked]:
-        if len(queries) == 1:
-            return [self._one(queries[0])]
-        watch = Stopwatch(min(query.attempt.watch.left_seconds() for query in queries))
-        lists = self._recommender.recommend(
-            stacked([query.history for query in queries]),
-            k=queries[0].k,
-            at=max(query.at for query in queries),
-            exclude=stacked([query.exclude for query in queries]),
-            context=_context([query.context for query in queries]),
-            attempt=Attempt(watch),
-        )
-        for query in queries:
-            query.attempt.watch.milliseconds.update(watch.milliseconds)
-            for lacking in watch.degraded:
-                query.attempt.watch.lack(lacking)
-        return lists
+def _same_length(recommender: Recommender, queries: Sequence[Query]) -> list[Ranked]:
+    if len(queries) == 1:
+        return [_one(recommender, queries[0])]
+    watch = Stopwatch(min(query.attempt.watch.left_seconds() for query in queries))
+    lists = recommender.recommend(
+        stacked([query.history for query in queries]),
+        k=queries[0].k,
+        at=max(query.at for query in queries),
+        exclude=stacked([query.exclude for query in queries]),
+        context=_context([query.context for query in queries]),
+        attempt=Attempt(watch),
+    )
+    for query in queries:
+        query.attempt.watch.milliseconds.update(watch.milliseconds)
+        for lacking in watch.degraded:
+            query.attempt.watch.lack(lacking)
+    return lists
 
 
 def _context(contexts: Sequence[Context]) -> Context:

@@ -1,6 +1,5 @@
 """Routes that list items: recommendations, a caller's candidates in order, and what is similar."""
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -10,10 +9,8 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.exceptions import HTTPException
 
 from avrec.candidates import Attempt
-from avrec.log import pairs
 from avrec.models.newcomers import Stated
-from avrec.serving.auth import Grant, Keys
-from avrec.serving.lists import Made, Make
+from avrec.serving.auth import Grant
 from avrec.serving.messages import (
     MAX_DEADLINE_MS,
     Answer,
@@ -28,15 +25,12 @@ from avrec.serving.messages import (
 from avrec.serving.meters import Meters
 from avrec.serving.models_api import TheModels
 from avrec.serving.people import Wish
-from avrec.serving.reading import STATE
-from avrec.serving.service import Service, Sorted
-from avrec.serving.spool import Spool
-from avrec.serving.state import StateError
+from avrec.serving.record import Made
+from avrec.serving.service import Progress, Service, Sorted
 
 if TYPE_CHECKING:
     from avrec.recommend import Ranked
 
-logger = logging.getLogger(__name__)
 routes = APIRouter(prefix="/v1")
 
 
@@ -58,18 +52,21 @@ TheMeters = Annotated[Meters, Depends(the_meters)]
 async def recommendations(ask: Ask, grant: TheGrant, request: Request) -> Answer:
     """List the best items for a user, a session, or nobody in particular."""
     wish = _wish(request, ask, grant, ask.k, ask.exclude)
-    made = await _made(request, wish, ask, lambda one, so_far: one.recommend(wish, so_far))
-    return _answer(wish, made)
+    return _answer(await request.app.state.lists.recommend(wish, ask.deadline_ms))
 
 
 @routes.post("/rank")
 async def rank(ask: RankAsk, grant: TheGrant, request: Request) -> Ranking:
     """Put the caller's own candidates in the order of a user's taste."""
     wish = _wish(request, ask, grant, ask.k or len(ask.items))
-    made = await _made(request, wish, ask, lambda one, so_far: one.rank(wish, ask.items, so_far))
+
+    def make(service: Service, so_far: Progress) -> Sorted:
+        return service.rank(wish, ask.items, so_far)
+
+    made = await request.app.state.lists.make(wish, make, ask.deadline_ms)
     assert isinstance(made.ranked, Sorted)
     left = [LeftOut(item_id=i, reason=why) for i, why in made.ranked.left_out.items()]
-    return Ranking(**dict(_answer(wish, made, ask.items)), left_out=left)
+    return Ranking(**dict(_answer(made, ask.items)), left_out=left)
 
 
 @routes.get("/items/{item_id:path}/similar")
@@ -99,12 +96,6 @@ async def similar(
     )
 
 
-async def _made(request: Request, wish: Wish, ask: Ask | RankAsk, make: Make) -> Made:
-    state = request.app.state
-    record = partial(_record, wish, state.meters, state.keys, state.spool)
-    return await state.lists.make(wish.user_id, make, record, ask.deadline_ms)
-
-
 def _wish(
     request: Request, ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ()
 ) -> Wish:
@@ -121,30 +112,8 @@ def _wish(
     )
 
 
-def _record(wish: Wish, meters: Meters, keys: Keys, spool: Spool, made: Made) -> None:
-    """Store and count what is shown; while the state is away for reading, lists wait for it."""
-    lacking = made.watch.degraded
-    about = {"request": wish.request_id, "model": made.service.bundle.version}
-    try:
-        if STATE in lacking:
-            spool.keep(made.service.served(wish, made.ranked))
-        else:
-            made.service.log(wish, made.ranked, made.watch)
-            spool.pour(made.service.state)
-    except StateError as error:  # a person is better served unlogged than not at all
-        logger.error("list not stored %s", pairs(**about, why=str(error)))  # noqa: TRY400
-        meters.unlogged.inc()
-    meters.observe(made.watch.milliseconds)
-    meters.count_shown(made.ranked.sources, lacking)
-    level = logging.WARNING if lacking else logging.DEBUG
-    if logger.isEnabledFor(level):
-        user = None if wish.user_id is None else keys.pseudonym(wish.user_id)
-        told = pairs(**about, user=user, without=",".join(lacking), **made.watch.milliseconds)
-        logger.log(level, "list degraded %s" if lacking else "list %s", told)
-
-
-def _answer(wish: Wish, made: Made, named: Sequence[str] = ()) -> Answer:
-    service, ranked, watch = made
+def _answer(made: Made, named: Sequence[str] = ()) -> Answer:
+    wish, service, ranked, watch = made
     return Answer(
         request_id=wish.request_id,
         model=service.bundle.version,

@@ -8,7 +8,7 @@ with what they began with. What is asked of one replica all others find on the b
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,7 +22,7 @@ from avrec.serving.catalogue import Catalogue
 from avrec.serving.judge import Judge, Tolerance
 from avrec.serving.meters import Meters
 from avrec.serving.routing import Routing, RoutingError
-from avrec.serving.service import Progress, Service
+from avrec.serving.service import Asked, Progress, Service, recommending
 from avrec.serving.shadow import Shadow
 from avrec.serving.shelf import Shelf
 from avrec.serving.state import StateError
@@ -154,10 +154,27 @@ class Models:
                 raise
             return self._timed(other, make, Progress(progress.watch))
         self._review(now, service)
-        if now.routing.shadow and service is now.active:
-            shown = [service.item_id(row) for row in answered.ranked.items]
-            self._shadow.compare(now.services[now.routing.candidate or ""], make, shown)
+        self._compare(now, answered, make)
         return answered
+
+    def recommend(self, asked: Sequence[Asked]) -> list[Answered]:
+        """Make the lists of several people in one go; where that fails, none counts as made.
+
+        Raises what a bundle raises: then each is to be asked for by itself, as of `answer`.
+        """
+        now, made = self._now, dict[int, Answered]()
+        whose = [now.of(one.wish.user_id) for one in asked]
+        for service in dict.fromkeys(whose):
+            places = [place for place, other in enumerate(whose) if other is service]
+            start = time.perf_counter()
+            lists = service.recommend_all([asked[place] for place in places])
+            seconds = time.perf_counter() - start
+            for place, ranked in zip(places, lists, strict=True):
+                made[place] = Answered(service, ranked)
+                self._note(service, seconds, failed=False)
+                self._review(now, service)
+                self._compare(now, made[place], recommending(asked[place].wish))
+        return [made[place] for place in range(len(asked))]
 
     def activate(self, version: str, share: float = 1.0, *, shadow: bool = False) -> Routing:
         """Let a version answer everybody, or try it on a share of the people or as a shadow.
@@ -259,7 +276,7 @@ class Models:
         return self._serve(loaded if changes is None else grow(loaded, changes))
 
     def _timed(self, service: Service, make: Make, progress: Progress) -> Answered:
-        version, start, failed = service.bundle.version, time.perf_counter(), True
+        start, failed = time.perf_counter(), True
         try:
             ranked = make(service, progress)
             failed = False
@@ -267,10 +284,20 @@ class Models:
             failed = False  # whichever bundle had been asked
             raise
         finally:
-            seconds = time.perf_counter() - start
-            self._judge.note(version, 1000 * seconds, failed=failed)
-            self.meters.count_list(version, seconds, failed=failed)
+            self._note(service, time.perf_counter() - start, failed=failed)
         return Answered(service, ranked)
+
+    def _note(self, service: Service, seconds: float, *, failed: bool) -> None:
+        version = service.bundle.version
+        self._judge.note(version, 1000 * seconds, failed=failed)
+        self.meters.count_list(version, seconds, failed=failed)
+
+    def _compare(self, now: Lineup, answered: Answered, make: Make) -> None:
+        """Let a shadow make the list too."""
+        service, ranked = answered
+        if now.routing.shadow and service is now.active:
+            shown = [service.item_id(row) for row in ranked.items]
+            self._shadow.compare(now.services[now.routing.candidate or ""], make, shown)
 
     def _review(self, now: Lineup, service: Service) -> None:
         """Take a new bundle back when it is worse than the one before."""

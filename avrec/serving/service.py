@@ -3,9 +3,10 @@
 Live events are read at each request, so a posted event shows in the very next list.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +17,13 @@ from avrec.interactions import Histories
 from avrec.models.newcomers import Stated
 from avrec.recommend import Context, Ranked
 from avrec.schema import RECOMMENDATIONS
-from avrec.serving.joint import Joint, Query
+from avrec.serving.joint import Query, recommended
 from avrec.serving.people import Barred, People, Person, Taken, Wish
 from avrec.serving.reading import Reading
 from avrec.serving.state import UserState
 
 if TYPE_CHECKING:
     from avrec.bundle import Bundle
-    from avrec.stopwatch import Stopwatch
 
 
 @dataclass(slots=True)
@@ -46,6 +46,13 @@ class Sorted(Ranked):
     left_out: dict[str, Barred]
 
 
+class Asked(NamedTuple):
+    """A wish, and how far it has come."""
+
+    wish: Wish
+    progress: Progress
+
+
 class Service:
     """Makes lists and takes events in, over one bundle.
 
@@ -62,7 +69,6 @@ class Service:
         self._titles: list[str] = bundle.items["title"].to_pylist()
         self._ids: list[str] = bundle.items["item_id"].to_pylist()
         self._rows = {item_id: row for row, item_id in enumerate(self._ids)}
-        self._joint = Joint(bundle.recommender)
         self._reading = Reading(state)
         self._people = People(bundle, self._rows, interpret)
 
@@ -83,8 +89,9 @@ class Service:
         named = [*item_ids, *wish.session, *wish.exclude]
         lacking = [item_id for item_id in named if item_id not in self._rows]
         newcomers = self.bundle.recommender.newcomers
-        stated = newcomers.tastes.unknown(wish.stated) if newcomers else []
-        return list(dict.fromkeys([*lacking, *stated]))
+        if newcomers and wish.stated != Stated():
+            lacking += newcomers.tastes.unknown(wish.stated)
+        return list(dict.fromkeys(lacking))
 
     def recommend(self, wish: Wish, progress: Progress) -> Ranked:
         """Make the list that `wish` asks for; a person of whom nothing is known gets the popular.
@@ -92,12 +99,23 @@ class Service:
         Where the state does not answer, the list is made of what the bundle knows; what is missing
         is noted.
         """
+        [ranked] = self.recommend_all([Asked(wish, progress)])
+        return ranked
+
+    def recommend_all(self, asked: Sequence[Asked]) -> list[Ranked]:
+        """Make the lists of several wishes in one go, each as it would be alone."""
+        start = time.perf_counter()
+        queries = [self._query(*one) for one in asked]
+        lists = recommended(self.bundle.recommender, queries)
+        spent = 1000 * (time.perf_counter() - start)
+        for one in asked:
+            one.progress.watch.milliseconds["recommend"] = spent
+        return lists
+
+    def _query(self, wish: Wish, progress: Progress) -> Query:
         person = self._begin(wish, progress)
-        with progress.watch.stage("recommend"):
-            context, exclude = _context(wish, person), person.exclude
-            return self._joint.recommend(
-                Query(person.history, exclude, wish.k, _micros(wish), context, progress)
-            )
+        context, at = _context(wish, person), _micros(wish)
+        return Query(person.history, person.exclude, wish.k, at, context, progress)
 
     def rank(self, wish: Wish, item_ids: Sequence[str], progress: Progress) -> Sorted:
         """Order a caller's candidates, without what the person finished or refused.
@@ -128,14 +146,13 @@ class Service:
         with attempt.watch.stage("similar"):
             return self.bundle.recommender.similar(row, k)
 
-    def log(self, wish: Wish, ranked: Ranked, watch: "Stopwatch") -> None:
-        """Store a list as it was shown.
+    def log(self, shown: Sequence[tuple[Wish, Ranked]]) -> None:
+        """Store lists as they were shown.
 
         Raises:
-            StateError: it cannot be stored.
+            StateError: they cannot be stored.
         """
-        with watch.stage("log"):
-            self.state.log_served(self.served(wish, ranked))
+        self.state.log_served(self.served(shown))
 
     def person(self, wish: Wish, attempt: Attempt) -> Person:
         """Tell who asks; without the state, as far as the bundle knows, which is noted."""
@@ -156,22 +173,34 @@ class Service:
         barred: dict[int, Barred] = dict.fromkeys(rows[~knowledge.playable[rows]], "unplayable")
         return barred | dict.fromkeys(knowledge.copies.spread(over).row(0), "finished_or_refused")
 
-    def served(self, wish: Wish, ranked: Ranked) -> pa.Table:
-        """Write a list as RECOMMENDATIONS."""
-        count = len(ranked.items)
+    def served(self, shown: Sequence[tuple[Wish, Ranked]]) -> pa.Table:
+        """Write lists as RECOMMENDATIONS, one below the other."""
+        lengths = [len(ranked.items) for _, ranked in shown]
+
+        def each(values: Iterable[object]) -> list[object]:
+            """One value a list, for each of its items."""
+            both = zip(values, lengths, strict=True)
+            return [one for value, length in both for one in [value] * length]
+
+        lists = [ranked for _, ranked in shown]
         columns = {
-            "request_id": [wish.request_id] * count,
-            "user_id": [wish.user_id or ""] * count,
-            "item_id": [self._ids[row] for row in ranked.items],
-            "rank": list(range(1, count + 1)),
-            "score": ranked.scores,
-            "propensity": ranked.propensities,
-            "policy": [ranked.policy] * count,
-            "model": [self.bundle.version] * count,
-            "at": [wish.at] * count,
-            "reason": ranked.reasons,
+            "request_id": each(wish.request_id for wish, _ in shown),
+            "user_id": each(wish.user_id or "" for wish, _ in shown),
+            "item_id": [self._ids[row] for ranked in lists for row in ranked.items.tolist()],
+            "rank": [place for length in lengths for place in range(1, length + 1)],
+            "score": np.concatenate([ranked.scores for ranked in lists]),
+            "propensity": np.concatenate([ranked.propensities for ranked in lists]),
+            "policy": each(ranked.policy for ranked in lists),
+            "model": [self.bundle.version] * sum(lengths),
+            "at": each(_micros(wish) for wish, _ in shown),
+            "reason": [reason for ranked in lists for reason in ranked.reasons],
         }
         return pa.table(columns, schema=RECOMMENDATIONS)
+
+
+def recommending(wish: Wish) -> Callable[[Service, Progress], Ranked]:
+    """Let whichever service answers make the list that is wished for."""
+    return lambda service, progress: service.recommend(wish, progress)
 
 
 def _micros(wish: Wish) -> int:

@@ -14,7 +14,7 @@ from avrec.models.knowledge import knowledge
 from avrec.recommend import Context, RecommendConfig, Recommender
 from avrec.rerank import RerankConfig
 from avrec.schema import INTERACTIONS, ITEMS
-from avrec.serving.joint import Joint, Query
+from avrec.serving.joint import Query, recommended
 from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
 
@@ -58,10 +58,9 @@ ASKED = st.lists(
 
 @given(asked=ASKED)
 def test_a_list_does_not_depend_on_those_made_beside_it(recommender, asked):
-    joint = Joint(recommender)
     queries = [query(n, history, k) for n, (history, k) in enumerate(asked)]
-    for one, made in zip(queries, joint._make(queries), strict=True):
-        alone = joint._one(one._replace(attempt=Attempt()))
+    for one, made in zip(queries, recommended(recommender, queries), strict=True):
+        [alone] = recommended(recommender, [one._replace(attempt=Attempt())])
         np.testing.assert_array_equal(made.items, alone.items)
         np.testing.assert_array_equal(made.scores, alone.scores)
         np.testing.assert_array_equal(made.propensities, alone.propensities)
@@ -74,10 +73,10 @@ def test_whose_time_is_nearly_up_does_not_hold_up_the_others(recommender):
     assert query(0, {1}, 3, Stopwatch(0.05)).alone
     assert not query(0, {1}, 3, Stopwatch(5.0)).alone
     hurried = query(0, {1}, 3, Stopwatch(0.0))
-    assert Joint(recommender).recommend(hurried).items.size == 3
+    assert recommended(recommender, [hurried])[0].items.size == 3
     assert "als" in hurried.attempt.watch.degraded
     late, early = query(0, {1}, 3, Stopwatch(0.0)), query(1, {1}, 3)
-    Joint(recommender)._make([late, early])
+    recommended(recommender, [late, early])
     assert late.attempt.watch.degraded
     assert not early.attempt.watch.degraded
 
