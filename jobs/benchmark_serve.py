@@ -19,6 +19,7 @@ from jobs import (
     benchmark_serve_killed,
     benchmark_serve_live,
     benchmark_serve_memory,
+    benchmark_serve_store,
     benchmark_serve_swap,
     benchmark_serve_topk,
 )
@@ -30,13 +31,14 @@ PARTS: dict[str, Part] = {
     "http": benchmark_serve_http.run,
     "live": benchmark_serve_live.run,
     "killed": benchmark_serve_killed.run,
+    "store": benchmark_serve_store.run,
     "swap": benchmark_serve_swap.run,
     "memory": benchmark_serve_memory.run,
     "topk": benchmark_serve_topk.run,
     "index": benchmark_serve_index.run,
 }
 
-SHORT = ["http", "live", "killed", "swap", "topk"]
+SHORT = ["http", "live", "killed", "store", "swap", "topk"]
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from avrec.factors import Factors
 from avrec.feedback import FeedbackConfig
 from avrec.models import als
 from avrec.recommend import RecommendConfig
-from avrec.schema import DUPLICATES, INTERACTIONS, MEDIA, conform
+from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, conform
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 from jobs.benchmark_serve_client import Target
@@ -46,7 +46,7 @@ def make(root: Path, num_items: int = ITEMS_SERVED) -> Workspace:
         als.save(als.ALS(Factors(Vocabulary.of(ids), vectors), als.ALSConfig(dim=DIM)), draft)
     titles = [f"Simulated item {n}" for n in range(num_items)]
     contents = bundle.Contents(
-        items=pa.table({"item_id": ids, "title": titles}),
+        items=conform(pa.table({"item_id": ids, "title": titles}), ITEMS),
         interactions=_interactions(rng, vectors, np.array(ids)),
         seen=bundle.SEEN.empty_table(),
         media=MEDIA.empty_table(),
