@@ -15,13 +15,14 @@ from avrec.embed.pool import Content, Scale
 from avrec.errors import InputError
 from avrec.interactions import Histories
 from avrec.models import towers
+from avrec.models.askers import Coding
 from avrec.models.more import NO_MORE, More
 from avrec.models.towers import Held, Task
 from avrec.models.towers_net import Facts, TowersConfig
 from avrec.models.training import Files
 from avrec.models.tuned import Tuning
 
-PAST, PROFILE = "past.", "profile."
+PAST, PROFILE, CODING = "past.", "profile.", "coding."
 
 
 def fit(
@@ -66,6 +67,8 @@ def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:
     past = {f"{PAST}{name}": values for name, values in _columns(held.histories).items()}
     judged = {"targets": held.targets, "learned": held.learned}
     told = {"log_q": known.log_q, "positives": known.positives}
+    if known.coding is not None:
+        told |= {f"{CODING}{name}": values for name, values in known.coding.values.items()}
     return {**told, **content, **pieces, **_tuning(known.tuning), **past, **judged}
 
 
@@ -99,7 +102,16 @@ def _unpack(arrays: Mapping[str, np.ndarray], config: TowersConfig) -> tuple[Fac
         for prefix in ("content.", "pieces.")
     )
     past = {k.removeprefix(PAST): v for k, v in arrays.items() if k.startswith(PAST)}
-    known = Facts(content, arrays["log_q"], arrays["positives"], pieces, _tuned(arrays, config))
+    values = {name: arrays[f"{CODING}{name}"] for name in sorted(config.profile)}
+    coding = Coding(values, tuple(sorted(config.context)))
+    known = Facts(
+        content,
+        arrays["log_q"],
+        arrays["positives"],
+        pieces,
+        _tuned(arrays, config),
+        coding if coding.sizes() else None,
+    )
     return known, Held(_histories(past), arrays["targets"], arrays["learned"])
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from avrec.arrays import Array, Idx, Vectors
 from avrec.interactions import Histories
+from avrec.models.askers import ASKER, Coding, Known, known_of
 from avrec.models.item_tower import ItemTower, id_table, soft_unit
 from avrec.models.losses import full_softmax, gbce, sampled_softmax
 from avrec.models.negatives import Negatives, Proposal, Stream
@@ -24,7 +25,7 @@ from avrec.models.tuned import TunedModality
 from avrec.models.user_towers import SequenceTower, Shape, noise_width
 
 ROWS_AT_ONCE = 512
-Read = Callable[[Tensor, Tensor, Sequence[Steps]], tuple[Tensor, Tensor]]
+Read = Callable[[Tensor, Tensor, Sequence[Steps], Known | None], tuple[Tensor, Tensor]]
 
 
 def shape_of(config: TowersConfig) -> Shape:
@@ -72,18 +73,27 @@ class SequenceTowers(nn.Module):
         return encode(self.item, self.content, rows, keep_id, self.tuned)
 
     def forward(
-        self, rows: Tensor, keep_id: Tensor, groups: Sequence[Steps]
+        self,
+        rows: Tensor,
+        keep_id: Tensor,
+        groups: Sequence[Steps],
+        opening: Known | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Vectors at every step of the groups, one after the other, and those of the items.
+
+        After the groups come those who have taken to nothing yet, where there are any.
 
         Args:
             rows: catalogue rows that the groups' `items` are places of.
             keep_id: which of them may use their id.
             groups: windows of like length.
+            opening: what is known of those without a history.
         """
         device = self.item.ids.weight.device
         vectors = self.encode(rows.to(device), keep_id.to(device))
         found = [read(self.user, vectors, group.to(device), unit=self.unit) for group in groups]
+        if opening is not None:
+            found.append(opened(self.user, opening.to(device), unit=self.unit))
         return torch.cat(found), vectors
 
 
@@ -94,19 +104,31 @@ def read(user: SequenceTower, vectors: Tensor, group: Steps, *, unit: bool) -> T
     return soft_unit(queries) if unit else queries
 
 
+def opened(user: SequenceTower, known: Known, *, unit: bool) -> Tensor:
+    """Vectors (n, dim) of those without a history."""
+    queries = user.opening(known)
+    return soft_unit(queries) if unit else queries
+
+
 def last_vectors(
     user: SequenceTower, items: Vectors, histories: Histories, config: TowersConfig
 ) -> Vectors:
     """The vector at the last step of each history; none for items without a vector.
 
-    A row that has no item with a vector gives zeros.
+    A row that has no item with a vector, nor any field of a profile, gives zeros.
     """
     known = np.asarray(items.any(axis=1))[histories.items]
-    columns = latest_windows(histories.only(known), config.history_length)
+    columns = dict(latest_windows(histories.only(known), config.history_length))
     lengths = (columns["items"] >= 0).sum(axis=1)
     queries = np.zeros((len(histories), items.shape[1]), np.float32)
     device, unit = user.norm.weight.device, config.sequence.similarity == "cosine"
     table = torch.from_numpy(items).to(device)
+    if user.asker is not None:
+        columns |= user.asker.coding.columns(histories)
+        new = np.flatnonzero((lengths == 0) & columns["profile"].any(axis=1))
+        told = known_of({name: columns[name][new] for name in ("profile", "context")})
+        with torch.inference_mode():
+            queries[new] = opened(user, told.to(device), unit=unit).cpu().numpy()
     full = np.flatnonzero(lengths).astype(np.int32)
     for rows in by_length(lengths[full]):
         for start in range(0, len(rows), ROWS_AT_ONCE):
@@ -118,9 +140,12 @@ def last_vectors(
     return queries
 
 
-def columns_of(histories: Histories, config: TowersConfig) -> Batch:
-    """Windows to train on, as `windows_of` has them."""
-    return windows_of(histories, config.history_length + 1, config.sequence.max_windows)
+def columns_of(histories: Histories, config: TowersConfig, coding: Coding | None = None) -> Batch:
+    """Windows to train on, as `windows_of` has them, with who asks."""
+    columns = windows_of(histories, config.history_length + 1, config.sequence.max_windows)
+    if coding is None:
+        return columns
+    return {**columns, ASKER: coding.asker(histories)[columns["query"]]}
 
 
 def targets_of(columns: Mapping[str, Array]) -> Idx:
@@ -130,16 +155,33 @@ def targets_of(columns: Mapping[str, Array]) -> Idx:
 
 
 class _Windows(NamedTuple):
-    """One worker's windows of a batch, by groups; targets and weights one a step."""
+    """One worker's windows of a batch, by groups; targets and weights one a step.
+
+    Behind them stand those of `opening`, what is known of whom before their first items.
+    """
 
     groups: list[Steps]
     targets: Idx
     weights: Array
+    opening: Known | None = None
 
 
-def _windows(batch: Batch, own: slice, config: TowersConfig, noise: Array | None) -> _Windows:
+def _windows(
+    batch: Batch,
+    own: slice,
+    config: TowersConfig,
+    noise: Array | None,
+    told: Mapping[str, Array] | None = None,
+) -> _Windows:
+    """Cut one's own rows into what is read and what is to be foretold.
+
+    `told` has who asks, and when, at every item of the windows: a step reads when the next one
+    came.
+    """
     mine = {name: batch[name][own] for name in (*COLUMNS, "weight")}
     inputs = {name: mine[name][:, :-1] for name in COLUMNS}
+    if told is not None:
+        inputs |= {"profile": told["profile"], "context": told["context"][:, 1:]}
     lengths = np.maximum((mine["items"] >= 0).sum(axis=1) - 1, 0)
     groups, targets, weights = [], [], []
     for rows in by_length(lengths):
@@ -151,7 +193,23 @@ def _windows(batch: Batch, own: slice, config: TowersConfig, noise: Array | None
         weights.append(
             (mine["marks"][rows, ahead].clip(min=0) * mine["weight"][rows, None])[present]
         )
-    return _Windows(groups, np.concatenate(targets), np.concatenate(weights))
+    made = _Windows(groups, np.concatenate(targets), np.concatenate(weights))
+    return made if told is None else _opened(made, mine, batch["opens"][own], told)
+
+
+def _opened(
+    made: _Windows, mine: Mapping[str, Array], opens: Array, told: Mapping[str, Array]
+) -> _Windows:
+    """Add the first items of histories, to be foretold from who asks alone."""
+    rows = np.flatnonzero(opens)
+    weights = mine["marks"][rows, 0].clip(min=0) * mine["weight"][rows]
+    known = known_of({"profile": told["profile"][rows], "context": told["context"][rows, :1]})
+    return _Windows(
+        made.groups,
+        np.concatenate([made.targets, mine["items"][rows, 0]]),
+        np.concatenate([made.weights, weights]),
+        known,
+    )
 
 
 def sequence_loss(
@@ -164,11 +222,15 @@ def sequence_loss(
     def loss(batch: Batch, own: slice, at: tuple[int, int]) -> Tensor:
         rng = np.random.default_rng([seed, *at])
         dropped = (rng.random(facts.num_items) < config.id_dropout) & droppable
-        mine = _windows(batch, own, config, _noise(batch, own, config, rng))
+        noise, told = _noise(batch, own, config, rng), None
+        if facts.coding is not None:
+            told = facts.coding.forgetful(batch, own, config.field_dropout, rng)
+        mine = _windows(batch, own, config, noise, told)
         drawn = _draw(batch, facts, config, stream, rng)
         rows = np.arange(facts.num_items) if drawn is None else _needed(batch["items"][own], drawn)
         groups = [group._replace(items=_places(rows, group.items)) for group in mine.groups]
-        queries, vectors = net(torch.from_numpy(rows), torch.from_numpy(~dropped[rows]), groups)
+        keep = torch.from_numpy(~dropped[rows])
+        queries, vectors = net(torch.from_numpy(rows), keep, groups, mine.opening)
         step = _Step(queries, vectors, *_tensors(rows, mine, drawn, vectors.device))
         return _value(step, config, facts.num_items) / _total(batch)
 
@@ -215,7 +277,8 @@ def _value(step: _Step, config: TowersConfig, num_items: int) -> Tensor:
 
 def _total(batch: Batch) -> float:
     """Weight of all steps of a batch, those of all workers."""
-    weights = batch["marks"][:, 1:].clip(min=0) * batch["weight"][:, None]
+    weights = batch["marks"].clip(min=0) * batch["weight"][:, None]
+    weights[:, 0] *= batch["opens"] if ASKER in batch else 0
     return float(max(weights.sum(dtype=np.float64), 1e-12))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from avrec.arrays import Array, Codes, Idx, Mask, Micros, Values, Weights
 from avrec.interactions import Histories
+from avrec.models.askers import Known, known_of
 
 COLUMNS = ("items", "at", "marks", "kinds", "shares")
 """What a window has of each step."""
@@ -31,7 +32,8 @@ class Steps(NamedTuple):
     a window's last step is at the tower's `history_length` - 1; `at` are seconds; `gaps`, `marks`
     and `shares` are buckets of the time since the step before, of the interaction's weight and of
     the share watched; `kinds` are codes of kinds of event, 0 for unknown.
-    `noise`, (n, length, any) bytes, says what dropout drops; None drops nothing.
+    `noise`, (n, length, any) bytes, says what dropout drops; None drops nothing. `known` is of who
+    asks, and when.
     """
 
     items: Tensor
@@ -43,6 +45,7 @@ class Steps(NamedTuple):
     kinds: Tensor
     shares: Tensor
     noise: Tensor | None
+    known: Known | None = None
 
     def to(self, device: torch.device) -> "Steps":
         """The same on a device."""
@@ -55,7 +58,8 @@ def windows_of(histories: Histories, width: int, most: int) -> Mapping[str, Arra
     Returns:
         Columns query (int32), items (n, width; int32, -1 behind), at (n, width; int64), marks
         (n, width; float32, 0 behind), kinds and shares (n, width; int8, 0 behind and where
-        unknown) and weight (float32, 1). Windows of one item are left out.
+        unknown), opens (int8, 1 where nothing is before the window) and weight (float32, 1).
+        Windows of one item are left out.
     """
     step = max(width - 1, 1)
     counts = np.clip(-(-(histories.lengths() - 1) // step), 0, most)
@@ -63,7 +67,9 @@ def windows_of(histories: Histories, width: int, most: int) -> Mapping[str, Arra
     nth = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
     stop = histories.offsets[query + 1] - nth * step
     start = np.maximum(stop - width, histories.offsets[query])
-    return {"query": query.astype(np.int32), **_laid_out(histories, start, stop, width)}
+    opens = (start == histories.offsets[query]).astype(np.int8)
+    laid_out = _laid_out(histories, start, stop, width)
+    return {"query": query.astype(np.int32), "opens": opens, **laid_out}
 
 
 def latest_windows(histories: Histories, width: int) -> Mapping[str, Array]:
@@ -134,7 +140,8 @@ def steps(
 ) -> Steps:
     """The first `lengths` items of some windows, as a tower reads them.
 
-    `lengths` is one number a row of `columns`; `noise` has the rows of `columns`.
+    `lengths` is one number a row of `columns`; `noise` has the rows of `columns`. Where these have
+    a `profile`, they have a `context` too.
     """
     longest = max(int(lengths[rows].max(initial=0)), 1)
     some = {name: columns[name][rows, :longest] for name in COLUMNS}
@@ -151,4 +158,9 @@ def steps(
         torch.from_numpy(some["kinds"].astype(np.int64)),
         torch.from_numpy(some["shares"].astype(np.int64)),
         None if noise is None else torch.from_numpy(noise[rows, :longest]),
+        known_of(
+            {"profile": columns["profile"][rows], "context": columns["context"][rows, :longest]}
+        )
+        if "profile" in columns
+        else None,
     )

@@ -25,7 +25,8 @@ from avrec.factors import Factors
 from avrec.index import top_k
 from avrec.interactions import Histories
 from avrec.metrics import ndcg
-from avrec.models import row_files, tables
+from avrec.models import askers, row_files, tables
+from avrec.models.askers import ASKER, Coding
 from avrec.models.more import NO_MORE, More
 from avrec.models.pretrain import pieces_of, pretrain
 from avrec.models.sequence_config import SequenceConfig
@@ -82,7 +83,7 @@ class Towers:
     name: str = NAME
 
     def user_vectors(self, histories: Histories) -> Vectors:
-        """One vector a row; a row with no item that has a vector gives zeros."""
+        """One vector a row; with no item that has a vector, and no known profile, zeros."""
         return queries_of(self.user, self.items.vectors, histories, self.config)
 
 
@@ -93,13 +94,15 @@ def queries_of(
     if isinstance(user, SequenceTower):
         return last_vectors(user, items, histories, config)
     rows, device = padded(histories, config.history_length), user.fading.device
+    known = None if user.asker is None else user.asker.coding.known(histories).to(device)
     vectors = [np.zeros((0, config.dim), np.float32)]
     for start in range(0, len(rows), ROWS_AT_ONCE):
         part = rows[start : start + ROWS_AT_ONCE]
         past = torch.from_numpy(items[np.maximum(part, 0)]).to(device)
         present = torch.from_numpy(part >= 0).to(device) & past.any(dim=2)
+        told = known and known.rows(slice(start, start + ROWS_AT_ONCE))
         with torch.inference_mode():
-            vectors.append(user(past * present[..., None], present).cpu().numpy())
+            vectors.append(user(past * present[..., None], present, told).cpu().numpy())
     return np.concatenate(vectors)
 
 
@@ -113,21 +116,26 @@ def padded(histories: Histories, length: int) -> Idx:
     return rows
 
 
-def examples(histories: Histories, config: TowersConfig) -> Batch:
+def examples(histories: Histories, config: TowersConfig, coding: Coding | None = None) -> Batch:
     """Pair every item of a history with the history strictly before it.
 
     Returns:
         Columns query (int32), item (int32), history (n, history_length; int32, -1 in front),
-        weight (float32); first items and items of weight 0 or less make no example.
+        weight (float32), at (int64), and who asks where that is learned from; items of weight 0 or
+        less make no example, nor do first items, unless profiles are learned from.
     """
     query = histories.query_of_item()
     before = padded(histories.as_of(query, histories.at), config.history_length)
-    kept = (before[:, -1] >= 0) & (histories.weights > 0)
+    kept = (before[:, -1] >= 0) | bool(config.profile)
+    kept &= histories.weights > 0
+    asker = {} if coding is None else {ASKER: coding.asker(histories)[query[kept]]}
     return {
         "query": query[kept],
         "item": histories.items[kept],
         "history": before[kept],
         "weight": histories.weights[kept],
+        "at": histories.at[kept],
+        **asker,
     }
 
 
@@ -179,15 +187,17 @@ def prepare(
     kept = np.ones(len(histories.items), bool)
     kept[last] = False
     past = histories.only(kept)
-    held = Held(past.take(users), histories.items[last], learned_ids(past, len(content.items)))
+    judged = replace(past.take(users), asked_at=histories.at[last])
+    held = Held(judged, histories.items[last], learned_ids(past, len(content.items)))
+    coding = Coding.learned(past, config.profile, config.context)
     if config.user == "attention":
-        columns = examples(past, config)
+        columns = examples(past, config, coding)
         known = facts(past, columns, content)
     else:
-        columns = columns_of(past, config)
+        columns = columns_of(past, config, coding)
         known = facts(past, {"item": targets_of(columns)}, content)
-    pieces = pieces_of(content, more.pieces) if config.pretrain_epochs else ()
-    return Task(columns, replace(known, pieces=tuple(pieces), tuning=more.tuning), held)
+    pieces = tuple(pieces_of(content, more.pieces)) if config.pretrain_epochs else ()
+    return Task(columns, replace(known, pieces=pieces, tuning=more.tuning, coding=coding), held)
 
 
 def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> Net:
@@ -200,7 +210,9 @@ def build(known: Facts, config: TowersConfig, seed: int, crew: Crew = ALONE) -> 
 
     def made() -> Net:
         tuned = None if known.tuning is None else TunedModality(known.tuning)
-        return kind(known.num_items, known.content, config, sharing, tuned)
+        net = kind(known.num_items, known.content, config, sharing, tuned)
+        net.user.asker = askers.made(known.coding, config.dim)
+        return net
 
     net = seeded(made, seed)
     assert isinstance(net, Net)
@@ -331,14 +343,19 @@ def item_vectors(net: Net, learned: Mask, rows: range | None = None) -> Vectors:
 def config_of(plain: Mapping[str, Any]) -> TowersConfig:
     """The configuration whose `asdict` this is."""
     sequence, added = SequenceConfig(**plain["sequence"]), LoraConfig(**plain.get("lora", {}))
-    return TowersConfig(**{**plain, "sequence": sequence, "lora": added})
+    fields = {name: tuple(plain.get(name, ())) for name in ("profile", "context")}
+    return TowersConfig(**{**plain, "sequence": sequence, "lora": added, **fields})
 
 
-def untrained(config: TowersConfig) -> UserTower | SequenceTower:
-    """The user tower of a configuration."""
-    if config.user == "attention":
-        return UserTower(config.history_length, config.dim, config.num_heads)
-    return SequenceTower(shape_of(config))
+def untrained(config: TowersConfig, coding: Coding | None = None) -> UserTower | SequenceTower:
+    """The user tower of a configuration, with who asks laid out as told."""
+    user = (
+        UserTower(config.history_length, config.dim, config.num_heads)
+        if config.user == "attention"
+        else SequenceTower(shape_of(config))
+    )
+    user.asker = askers.made(coding, config.dim)
+    return user
 
 
 def save(model: Towers, draft: Draft) -> None:
@@ -359,6 +376,7 @@ def save(model: Towers, draft: Draft) -> None:
             "config": asdict(model.config),
             "items": model.items.vocabulary.digest,
             "curve": list(model.curve),
+            "asker": model.user.asker and model.user.asker.coding.plain(),
         },
     )
 
@@ -375,6 +393,6 @@ def load(artifact: Artifact, items: Vocabulary) -> Towers:
     config = config_of(about["config"])
     tensors = safetensors.torch.load(artifact.bytes(f"{NAME}.safetensors"))
     vectors = tensors.pop("items").numpy()
-    user = untrained(config)
+    user = untrained(config, Coding.of(about.get("asker")))
     user.load_state_dict(tensors)
     return Towers(Factors(items, vectors), user.eval(), config, tuple(about["curve"]))

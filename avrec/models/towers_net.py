@@ -20,6 +20,8 @@ from torch.nn import functional
 
 from avrec.arrays import Array, Idx, Mask, Scores, Values, Vectors
 from avrec.embed.lora_config import LoraConfig
+from avrec.models import askers
+from avrec.models.askers import Asker, Coding, Known, known_of
 from avrec.models.item_tower import FUSIONS, ItemTower, id_table, soft_unit
 from avrec.models.sequence_config import USERS, SequenceConfig
 from avrec.models.speed import PRECISIONS
@@ -72,6 +74,14 @@ class TowersConfig:
     """Size of the table of ids, in MiB, up to which every worker holds it whole; of a larger one
     each holds its own rows. Training takes some five times that, and a loss over the whole
     catalogue, or a validation, gathers the whole table again."""
+    profile: tuple[str, ...] = ()
+    """Fields of USERS that the user tower learns from, such as sex, age band or country; somebody
+    of whom one is known gets a vector even without a history."""
+    context: tuple[str, ...] = ()
+    """What of the moment of a request the user tower learns from: "hour", "weekday"."""
+    field_dropout: float = 0.1
+    """Share of the fields of `profile` and `context` that training takes for unknown, so that it
+    learns what to do where they are."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Section `[towers.lora]`."""
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
@@ -91,11 +101,13 @@ class TowersConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.dim % self.num_heads:
             raise ValueError(f"dim must be a multiple of num_heads, got {self.dim}")
+        askers.check(self.profile, self.context)
         self._check_ranges()
 
     def _check_ranges(self) -> None:
-        if not 0 <= self.id_dropout < 1:
-            raise ValueError(f"id_dropout must be in [0, 1), got {self.id_dropout}")
+        for name in ("id_dropout", "field_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
 
@@ -106,6 +118,8 @@ class UserTower(nn.Module):
     A mean that has learned how fast items fade, plus what attention finds in them.
     """
 
+    asker: Asker | None
+
     def __init__(self, history_length: int, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
@@ -115,15 +129,26 @@ class UserTower(nn.Module):
         self.key = nn.Linear(dim, dim, bias=False)
         self.value = nn.Linear(dim, dim, bias=False)
         self.mix = nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+        self.asker = None
 
-    def forward(self, items: Tensor, present: Tensor) -> Tensor:
-        """Vectors (n, dim) from items (n, history_length, dim); none present gives zeros."""
+    def forward(self, items: Tensor, present: Tensor, known: Known | None = None) -> Tensor:
+        """Vectors (n, dim) from items (n, history_length, dim).
+
+        None present, and no field of a profile known, gives zeros.
+        """
         weights = functional.softmax(self.fading.masked_fill(~present, -1e9), dim=1)
         mean = torch.einsum("nl,nld->nd", weights, items)
         x = items + self.places
         found = self._attend(self.query(torch.cat([mean, x[:, -1]], dim=1)), x, present)
-        vectors = soft_unit(mean + self.mix(torch.cat([mean, found], dim=1)))
-        return vectors * present.any(dim=1, keepdim=True)
+        vectors = mean + self.mix(torch.cat([mean, found], dim=1))
+        there = present.any(dim=1, keepdim=True)
+        if self.asker is not None:
+            assert known is not None
+            vectors = torch.where(there, vectors, self.asker.nobody)
+            counts = present.sum(dim=1, keepdim=True)
+            vectors = self.asker(vectors[:, None], counts, known)[:, 0]
+            there = there | known.profile.any(dim=1, keepdim=True)
+        return soft_unit(vectors) * there
 
     def _attend(self, query: Tensor, x: Tensor, present: Tensor) -> Tensor:
         split = (len(x), -1, self.num_heads, x.shape[2] // self.num_heads)
@@ -157,13 +182,16 @@ class TwoTowers(nn.Module):
         """Vectors of catalogue rows; `keep_id` says which may use their id."""
         return encode(self.item, self.content, rows, keep_id, self.tuned)
 
-    def forward(self, history: Tensor, item: Tensor, keep_id: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, history: Tensor, item: Tensor, keep_id: Tensor, known: Known | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Vectors of the queries and of their next items.
 
         Args:
             history: catalogue rows (n, history_length), -1 for padding.
             item: catalogue rows (n).
             keep_id: one truth an item of the catalogue.
+            known: of who asks, and when.
         """
         device = self.user.fading.device
         history, item, keep_id = history.to(device), item.to(device), keep_id.to(device)
@@ -173,7 +201,8 @@ class TwoTowers(nn.Module):
         )
         vectors = self.encode(every, keep_id[every])
         past = vectors[place[: history.numel()]].view(*history.shape, -1) * present[..., None]
-        return self.user(past, present), vectors[place[history.numel() :]]
+        told = None if known is None else known.to(device)
+        return self.user(past, present, told), vectors[place[history.numel() :]]
 
 
 def encode(
@@ -198,7 +227,8 @@ class Facts:
     `content` holds the modalities, (num_items, width) each; `log_q` the log share of each item
     among the targets, 0 for an item that is never one; `positives` the sorted keys
     query * num_items + item of all that users took to. `pieces` are the pieces of each modality,
-    where they are to be learned from first; `tuning` is of the modality that is trained, if any.
+    where they are to be learned from first; `tuning` is of the modality that is trained, if any;
+    `coding` lays out who asks, where that is learned from.
     """
 
     content: tuple[Vectors, ...]
@@ -206,6 +236,7 @@ class Facts:
     positives: Array
     pieces: tuple[Vectors, ...] = ()
     tuning: Tuning | None = None
+    coding: Coding | None = None
 
     @property
     def num_items(self) -> int:
@@ -235,7 +266,7 @@ class Facts:
 
 
 def in_batch_loss(
-    net: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
+    net: Callable[[Tensor, Tensor, Tensor, Known | None], tuple[Tensor, Tensor]],
     facts: Facts,
     config: TowersConfig,
     seed: int,
@@ -249,7 +280,10 @@ def in_batch_loss(
         dropped = (rng.random(facts.num_items) < config.id_dropout) & droppable
         mine = {name: values[own] for name, values in batch.items()}
         history, item = torch.from_numpy(mine["history"]), torch.from_numpy(mine["item"])
-        users, items = net(history.long(), item.long(), torch.from_numpy(~dropped))
+        known = None
+        if facts.coding is not None:
+            known = known_of(facts.coding.forgetful(batch, own, config.field_dropout, rng))
+        users, items = net(history.long(), item.long(), torch.from_numpy(~dropped), known)
         logits = users @ crew.join(items).T / config.temperature
         logits = logits - torch.from_numpy(facts.log_q[batch["item"]]).to(logits.device)
         excluded = torch.from_numpy(_no_negatives(batch, own, facts)).to(logits.device)

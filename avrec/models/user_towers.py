@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avrec.models.askers import Asker, Known
 from avrec.models.steps import BUCKETS, SHARES, Steps
 from avrec.schema import EVENT_KINDS
 
@@ -221,7 +222,9 @@ BLOCKS = {
 
 
 class SequenceTower(nn.Module):
-    """A stack of blocks over items with what else is known of each step."""
+    """A stack of blocks over items with what else is known of each step, and of who asks."""
+
+    asker: Asker | None
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -234,6 +237,7 @@ class SequenceTower(nn.Module):
         num_blocks = 1 if shape.kind == "mean" else shape.num_blocks
         self.blocks = nn.ModuleList(BLOCKS[shape.kind](shape, n) for n in range(num_blocks))
         self.norm = nn.LayerNorm(dim)
+        self.asker = None
 
     def forward(self, items: Tensor, steps: Steps) -> Tensor:
         """Vectors (n, length, dim) at each step, from the items' vectors of the same shape.
@@ -255,7 +259,17 @@ class SequenceTower(nn.Module):
         x = drop(x)
         for block in self.blocks:
             x = block(x, steps, drop)
+        if self.asker is not None:
+            assert steps.known is not None
+            counts = torch.arange(1, x.shape[1] + 1, device=x.device)
+            x = self.asker(x, counts, steps.known)
         return self.norm(x)
+
+    def opening(self, known: Known) -> Tensor:
+        """Vectors (n, dim) of those without a history."""
+        assert self.asker is not None
+        found: Tensor = self.norm(self.asker.opening(known))
+        return found
 
 
 def _table(rows: int, dim: int) -> nn.Embedding:

@@ -89,6 +89,28 @@ def test_a_sequence_tower_is_the_same_by_two_workers_as_in_one_process(local_ray
     )
 
 
+@pytest.mark.parametrize("user", ["attention", "hstu"])
+def test_who_asks_is_learned_by_two_workers_as_in_one_process(local_ray, world, tmp_path, user):
+    rng, count = np.random.default_rng(0), len(world.histories)
+    profile = {"sex": rng.choice(["", "f", "m"], count), "age": 20 + rng.random(count)}
+    people = dataclasses.replace(world.histories, profile=profile)
+    config = dataclasses.replace(
+        CONFIG,
+        user=user,
+        epochs=2,
+        batch_size=50,
+        validation_users=31,
+        profile=("age", "sex"),
+        context=("hour",),
+    )
+    alone = towers.fit(people, world.content, config, seed=3)
+    pair = train(world._replace(histories=people), tmp_path, user, num_workers=2, config=config)
+    asked = people.asked(1)
+    np.testing.assert_allclose(pair.user_vectors(asked), alone.user_vectors(asked), atol=1e-3)
+    scores = [[epoch["score"] for epoch in one.curve] for one in (pair, alone)]
+    np.testing.assert_allclose(*scores, atol=1e-3)
+
+
 SHARDED = {
     "attention": dataclasses.replace(CONFIG, max_table_mb=0, validation_users=20),
     "sequence": dataclasses.replace(
