@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from avrec import baselines, index_ann, log
+from avrec import baselines, index_ann, log, users
 from avrec.arrays import Mask, Values
 from avrec.copies import Copies
 from avrec.duplicates import groups
@@ -26,7 +26,7 @@ from avrec.models.fields import FieldsConfig, with_fields
 from avrec.models.knowledge import knowledge
 from avrec.models.newcomers import Tastes
 from avrec.recommend import SOURCES, Newcomers, RecommendConfig, Recommender
-from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS, conform
+from avrec.schema import DUPLICATES, INTERACTIONS, ITEMS, MEDIA, METRICS, USERS, conform
 from avrec.sources import segmented
 from avrec.store import Artifact, Draft, Workspace
 from avrec.vocab import Vocabulary
@@ -190,7 +190,7 @@ class Contents:
     """What a bundle is made of.
 
     `seen` has the columns of SEEN; `feedback` is how the interactions were weighed, so that live
-    events are weighed alike.
+    events are weighed alike; `users` are USERS, where anybody is described.
     """
 
     items: pa.Table
@@ -202,6 +202,7 @@ class Contents:
     recommend: RecommendConfig
     feedback: FeedbackConfig
     index: IndexConfig = field(default_factory=IndexConfig)
+    users: pa.Table | None = None
 
 
 def write(draft: Draft, contents: Contents) -> None:
@@ -211,6 +212,7 @@ def write(draft: Draft, contents: Contents) -> None:
     draft.add_table("seen.parquet", contents.seen, SEEN)
     draft.add_table("media.parquet", contents.media, MEDIA)
     draft.add_table("duplicates.parquet", contents.duplicates, DUPLICATES)
+    draft.add_table("users.parquet", _described(contents.users), USERS)
     facts = {
         "models": sorted(contents.models),
         "recommend": asdict(contents.recommend),
@@ -233,6 +235,7 @@ def _write_indexes(draft: Draft, contents: Contents) -> None:
     everyone = Vocabulary.of(contents.interactions["user_id"])
     rows = np.linspace(0, len(everyone) - 1, min(len(everyone), contents.index.num_queries))
     past = histories(contents.interactions, vocabulary, everyone).histories
+    past = users.told(past, everyone, contents.users)
     asked = past.take(rows.astype(np.int32))
     for one in made.retrievers:
         if isinstance(one, Lister) or one.items.dim == 1:
@@ -274,21 +277,32 @@ def load(artifact: Artifact) -> Bundle:
     recommender = recommender.searched_by(searchers(artifact, recommender))
     pooled = pool.load(artifact, vocabulary) if "content" in models else None
     seen = artifact.table("seen.parquet", SEEN)
-    chunks = interactions["user_id"].chunks + seen["user_id"].chunks
-    everyone = pa.chunked_array(chunks, pa.string())
-    past = histories(interactions, vocabulary, Vocabulary.of(everyone))
+    described = _people(artifact)
+    chunks = [one for table in (interactions, seen, described) for one in table["user_id"].chunks]
+    everyone = Vocabulary.of(pa.chunked_array(chunks, pa.string()))
+    past = histories(interactions, vocabulary, everyone).histories
     return Bundle(
         version=artifact.version,
         items=items,
         vocabulary=vocabulary,
         recommender=recommender,
-        users=past,
-        seen=_rows(seen, past.users, vocabulary),
+        users=UserHistories(everyone, users.told(past, everyone, described)),
+        seen=_rows(seen, everyone, vocabulary),
         durations_seconds=recommender.knowledge.duration_seconds,
         feedback=FeedbackConfig(**facts["feedback"]),
         content=pooled,
         maps={} if pooled is None else _maps(artifact, pooled, items, media),
     )
+
+
+def _described(table: pa.Table | None) -> pa.Table:
+    return USERS.empty_table() if table is None else table
+
+
+def _people(artifact: Artifact) -> pa.Table:
+    """USERS; a bundle that was made before there were any has none."""
+    known = artifact.names("users.parquet")
+    return artifact.table("users.parquet", USERS) if known else USERS.empty_table()
 
 
 def _maps(

@@ -13,7 +13,7 @@ from avrec.interactions import Histories
 from avrec.models.features import Knowledge, featurize
 from avrec.models.ranker import Ranker
 from avrec.reasons import POPULAR
-from avrec.sources import DISCOVERY, SEGMENT
+from avrec.sources import DISCOVERY
 
 OFFSET = 60
 WHISPER = 0.01
@@ -25,8 +25,8 @@ def fused(candidates: Candidates, unknown: Mask, discovery_weight: float) -> Sco
 
     Args:
         candidates: what was proposed.
-        unknown: one truth a query: whether nothing is known of it. Then what is popular has a
-            voice, unless its segment's list has it.
+        unknown: one truth a query: whether it has no history. Then what is popular has a voice,
+            unless a list by segment or profile has it.
         discovery_weight: voice of those in DISCOVERY; that of a model is 1.
     """
     total = np.zeros(len(candidates.query), np.float32)
@@ -60,8 +60,9 @@ def voice(place: Idx, weight: float) -> Array:
 
 
 def _lost(candidates: Candidates, unknown: Mask) -> Mask:
-    """Queries of which not even the segment is known."""
+    """Queries of which not even the segment or the profile is known."""
     lost = unknown.copy()
-    if SEGMENT in candidates.ranks:
-        lost[candidates.query[candidates.ranks[SEGMENT] > 0]] = False
+    for name, ranks in candidates.ranks.items():
+        if name != POPULAR and name not in DISCOVERY:
+            lost[candidates.query[ranks > 0]] = False
     return lost

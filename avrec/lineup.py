@@ -1,11 +1,13 @@
 """What evaluation compares: popularity always, each trained model, and the whole recommender."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from avrec import users
 from avrec.arrays import Idx
 from avrec.bundle import (
     build_recommender,
@@ -48,10 +50,17 @@ def answers(workspace: Workspace, split: Split, config: RecommendConfig, k: int)
     pooled = pool.load(made["content"], vocabulary) if "content" in made else None
     compared = [retriever(name, made[name], vocabulary, pooled) for name in others]
     models = [popular, popularity.recent(before, vocabulary), *proposing, *compared]
+    people = users.read(workspace)
     return [
         Answers(case, _filled(lists_of(models, case, k)) | _served(whole, case, k))
-        for case in cases(split, vocabulary)
+        for case in (_asked(case, people) for case in cases(split, vocabulary))
     ]
+
+
+def _asked(case: Case, people: pa.Table | None) -> Case:
+    """The case with what is known of the users, whose lists are made at the cut."""
+    told = users.told(case.histories, case.users, people)
+    return replace(case, histories=told.asked(case.at))
 
 
 def _filled(lists: dict[str, Idx]) -> dict[str, Idx]:

@@ -99,7 +99,7 @@ class Modelled:
         if isinstance(model, Lister):
             return Asked(_listing(model, queries, self._playable))
         assert self._searcher is not None
-        vectors = model.user_vectors(queries.histories)
+        vectors = model.user_vectors(queries.histories.asked(queries.at))
         found = _nearest(vectors, self._searcher, queries.exclude)
         return Asked(found, vectors, model.items.vectors)
 

@@ -4,6 +4,7 @@ A field is a category, one text a user, or a number. What is not known has no ro
 of nobody is no field.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from avrec.arrays import Array, Idx
 from avrec.errors import InputError
 from avrec.interactions import Histories, Profile
 from avrec.schema import USERS, conform
+from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
@@ -78,6 +80,23 @@ def profiles(users: pa.Table, vocabulary: Vocabulary) -> Profile:
         some = table.filter(pc.equal(table["field"], name))
         found[name] = _entries(some, vocabulary.idx(some["user_id"]), len(vocabulary))
     return found
+
+
+def read(workspace: Workspace, names: Sequence[str] = ()) -> pa.Table | None:
+    """USERS of a workspace, None where nobody is described.
+
+    Raises:
+        InputError: one of `names` is no field of anybody.
+    """
+    table = workspace.read_table("users", USERS) if workspace.has("users") else None
+    known = [] if table is None else pc.unique(table["field"]).to_pylist()
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"[towers] profile names {name!r}, which is known of nobody; known are "
+                f"{sorted(known)}: name it in [users] and run jobs.users"
+            )
+    return table
 
 
 def told(histories: Histories, vocabulary: Vocabulary, users: pa.Table | None) -> Histories:

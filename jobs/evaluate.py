@@ -29,8 +29,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         "seed": config.seed,
     }
     models = bundle.trained_models(workspace)
-    copies = [name for name in ("duplicates",) if workspace.has(name)]
-    recipe = workspace.recipe(settings, "items", "media", "interactions", *models, *copies)
+    more = [name for name in ("duplicates", "users") if workspace.has(name)]
+    recipe = workspace.recipe(settings, "items", "media", "interactions", *models, *more)
     if workspace.has("metrics", recipe):
         logger.info("up to date")
         return

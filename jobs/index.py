@@ -6,7 +6,7 @@ ray job submit -- python -m jobs.index --config jobs/demo.toml
 import logging
 from dataclasses import asdict
 
-from avrec import bundle
+from avrec import bundle, users
 from avrec.config import RunConfig
 from avrec.distributed.session import run_job
 from avrec.feedback import finished
@@ -20,7 +20,7 @@ TABLES = ("items", "media", "events", "interactions")
 def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `bundle` from whichever models were made and are to propose or rank."""
     models = bundle.served_models(workspace, config.recommend)
-    more = [name for name in ("metrics", "duplicates") if workspace.has(name)]
+    more = [name for name in ("metrics", "duplicates", "users") if workspace.has(name)]
     recipe = workspace.recipe(
         {"recommend": asdict(config.recommend), "index": asdict(config.index)},
         *TABLES,
@@ -44,6 +44,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
             recommend=config.recommend,
             feedback=config.feedback,
             index=config.index,
+            users=users.read(workspace),
         )
         bundle.write(draft, contents)
     logger.info("bundle %s holds %s", draft.version, sorted(models))

@@ -29,7 +29,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     """Write `ranker`, unless nobody was shown anything in the ranker's window."""
     sections = ("ranker", "split", "feedback", "seed")
     settings = {name: getattr(config, name) for name in sections}
-    recipe = workspace.recipe(settings, *TABLES, *trained_models(workspace, SOURCES))
+    people = [name for name in ("users",) if workspace.has(name)]
+    recipe = workspace.recipe(settings, *TABLES, *people, *trained_models(workspace, SOURCES))
     if workspace.has("ranker", recipe):
         logger.info("up to date")
         return

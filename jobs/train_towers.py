@@ -6,6 +6,7 @@ ray job submit -- python -m jobs.train_towers --config jobs/demo.toml
 import logging
 import time
 
+from avrec import users
 from avrec.config import RunConfig
 from avrec.distributed.learn import Run
 from avrec.distributed.session import run_job
@@ -34,7 +35,8 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     items = workspace.read_table("items", ITEMS)
     pooled = fields.read(workspace, items, config.fields)
     split = by_time(workspace.read_table("interactions", INTERACTIONS), config.split)
-    past = histories(split.train, pooled.items).histories
+    people, past = histories(split.train, pooled.items)
+    past = users.told(past, people, users.read(workspace, config.towers.profile))
     as_run = Run(workspace, run_name("towers", recipe), config.workers, config.seed)
     content, beside = more.read(workspace, items, pooled, config.towers)
     try:

@@ -46,6 +46,7 @@ def write_bundle(
         recommend=others.get("recommend", RecommendConfig()),
         feedback=FeedbackConfig(),
         index=others.get("index", IndexConfig()),
+        users=others.get("users"),
     )
     with workspace.create("bundle", workspace.recipe({})) as draft:
         bundle.write(draft, contents)

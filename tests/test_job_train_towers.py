@@ -13,10 +13,11 @@ from avrec.config import RunConfig
 from avrec.embed import pool
 from avrec.embed.lora_config import LoraConfig
 from avrec.errors import InputError
+from avrec.interactions import Histories
 from avrec.models import towers
 from avrec.models.sequence_config import SequenceConfig
 from avrec.models.towers_net import TowersConfig
-from avrec.schema import EMBEDDINGS, INTERACTIONS, ITEMS, conform
+from avrec.schema import EMBEDDINGS, INTERACTIONS, ITEMS, USERS, conform
 from avrec.splits import SplitConfig
 from avrec.store import Recipe, Workspace
 from avrec.vocab import Vocabulary
@@ -58,6 +59,8 @@ def write(workspace):
     }
     liked = conform(pa.table(columns), INTERACTIONS)
     workspace.write_table("interactions", liked, INTERACTIONS, NOTHING)
+    people = {"user_id": ["u00", "u01"], "field": ["sex", "sex"], "value": ["f", "m"]}
+    workspace.write_table("users", conform(pa.table(people), USERS), USERS, NOTHING)
     return Vocabulary.of(ids)
 
 
@@ -80,6 +83,8 @@ def test_all_at_once_by_two_workers(local_ray, tmp_path):
             pretrain_epochs=2,
             max_table_mb=0,
             precision="bf16",
+            profile=("sex",),
+            context=("hour",),
             lora=LoraConfig(model=str(folder), layers=2, rank=2, max_tokens=8),
             sequence=sequence,
         ),
@@ -95,10 +100,15 @@ def test_all_at_once_by_two_workers(local_ray, tmp_path):
     tuned = pool.load(found, items)
     assert [name.partition("@")[0] for name in sorted(tuned.modalities)] == ["bert", "planted"]
     assert any("+lora-" in name for name in tuned.modalities)
+    nobody = Histories.of([np.empty(0, np.int32)] * 2)
+    newcomers = replace(nobody, profile={"sex": np.array(["f", ""])})
+    assert model.user_vectors(newcomers).any(axis=1).tolist() == [True, False]
     run(config, workspace)
     assert workspace.open("towers").version == found.version, "up to date"
 
     absent = replace(config.towers, lora=LoraConfig(model="/no/such/folder"))
     with pytest.raises(InputError, match=r"for towers\.lora"):
         run(replace(config, towers=absent), workspace)
+    with pytest.raises(InputError, match=r"'town', which is known of nobody; .*\['sex'\]"):
+        run(replace(config, towers=replace(config.towers, profile=("town",))), workspace)
     assert workspace.open("towers").version == found.version

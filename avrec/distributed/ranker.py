@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from avrec import users
 from avrec.arrays import Scores
 from avrec.bundle import build_recommender, catalogue, trained_models
 from avrec.distributed import learn
@@ -41,7 +42,8 @@ def examples(workspace: Workspace, split: Split, labels: pa.Table) -> Impression
     before = pa.concat_tables([split.train, split.rank])
     window = between(labels, split.rank_at, split.test_at)
     retrievers = [one for one in whole.retrievers if not isinstance(one, Lister)]
-    return describe(window, before, vocabulary, retrievers, whole.knowledge)
+    people = users.read(workspace)
+    return describe(window, before, vocabulary, retrievers, whole.knowledge, people)
 
 
 def fit_and_judge(

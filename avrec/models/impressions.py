@@ -1,7 +1,7 @@
 """What the ranker learns from: impressions, described as they were, and how it is judged."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from avrec.interactions import histories
 from avrec.models.features import Features, featurize
 from avrec.models.knowledge import Knowledge
 from avrec.schema import LABELS, conform
+from avrec.users import told
 from avrec.vocab import Vocabulary
 
 ENGAGED = 0.5
@@ -58,6 +59,7 @@ def describe(
     items: Vocabulary,
     retrievers: Sequence[Retriever],
     knowledge: Knowledge,
+    people: pa.Table | None = None,
 ) -> Impressions:
     """Describe each impression by what was known just before it.
 
@@ -70,6 +72,7 @@ def describe(
         items: the catalogue.
         retrievers: trained on what came before all of these impressions.
         knowledge: the same of the catalogue.
+        people: USERS, where anybody is described.
     """
     table = conform(labels, LABELS).sort_by([("at", "ascending")])
     table = table.filter(pc.is_in(table["item_id"], value_set=items.ids))
@@ -78,7 +81,8 @@ def describe(
     at = np.asarray(table["at"].cast(pa.int64()).to_numpy())
     moments, place = np.unique(np.stack([user, at]), axis=1, return_inverse=True)
     query: Idx = place.ravel().astype(np.int32)
-    past = histories(interactions, items, users).histories.as_of(moments[0], moments[1])
+    past = told(histories(interactions, items, users).histories, users, people)
+    past = replace(past.as_of(moments[0], moments[1]), asked_at=moments[1])
     fresh = ~np.isin(
         query.astype(np.int64) * len(items) + item,
         past.query_of_item().astype(np.int64) * len(items) + past.items,

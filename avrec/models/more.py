@@ -15,7 +15,7 @@ from avrec.models.tuned import Tuning
 from avrec.schema import DESCRIPTIONS, ITEMS, conform
 from avrec.store import Workspace
 
-TOLD = "descriptions"
+TOLD, PEOPLE = "descriptions", "users"
 
 
 class More(NamedTuple):
@@ -33,9 +33,10 @@ NO_MORE = More()
 
 
 def sources(workspace: Workspace, config: TowersConfig) -> list[str]:
-    """Names of the artifacts that `read` reads, beside the items."""
+    """Names of the artifacts that are learned from, beside content and interactions."""
     told = [TOLD] if config.lora.model and workspace.has(TOLD) else []
-    return [*([pretrain.SOURCE] if config.pretrain_epochs else []), *told]
+    people = [PEOPLE] if config.profile and workspace.has(PEOPLE) else []
+    return [*([pretrain.SOURCE] if config.pretrain_epochs else []), *told, *people]
 
 
 def read(

@@ -109,6 +109,7 @@ def _wish(
         exclude=exclude,
         stated=Stated(tuple(likes.items), tuple(likes.tags), tuple(likes.creators)),
         language=ask.context.language,
+        profile=ask.context.profile,
     )
 
 

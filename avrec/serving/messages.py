@@ -83,6 +83,11 @@ class Context(Message):
     language: Id | None = Field(
         default=None, description="Of whom nothing else is known: what is popular there is listed."
     )
+    profile: dict[Id, Id | FiniteFloat] = Field(
+        default={},
+        max_length=MAX_LIKES,
+        description="Fields of the profile, over what is known of the user.",
+    )
 
 
 MAX_DEADLINE_MS = 600_000

@@ -6,7 +6,7 @@ still in the state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec.arrays import Array, Codes, Idx, Micros, Weights
-from avrec.interactions import Histories, kind_codes, shares
+from avrec.interactions import Histories, Profile, kind_codes, shares
 from avrec.models.newcomers import Stated
 from avrec.serving.state import Live
 
@@ -62,6 +62,7 @@ class Wish:
     exclude: Sequence[str] = ()
     stated: Stated = field(default_factory=Stated)
     language: str | None = None
+    profile: Mapping[str, str | float] = field(default_factory=dict)
 
 
 class People:
@@ -91,14 +92,40 @@ class People:
             history = _merge(history, self._row_of(taken.interactions))
         session = _Row.now(self._known(wish.session), wish.at)
         history = _merge(history, session).without(refused)
-        return Person(history.histories(), finished, refused, self._known(wish.exclude))
+        asking = replace(history.histories(), profile=self._profile(wish, live))
+        return Person(
+            asking.asked(int(wish.at.timestamp() * 1_000_000)),
+            finished,
+            refused,
+            self._known(wish.exclude),
+        )
+
+    def unknown(self, wish: Wish) -> list[str]:
+        """Name the fields of a wish that are known of nobody."""
+        return [name for name in wish.profile if name not in (self._profiles or {})]
+
+    @property
+    def _profiles(self) -> Profile | None:
+        return self._bundle.users.histories.profile
+
+    def _profile(self, wish: Wish, live: Live | None) -> Profile | None:
+        """What is known of who asks, but for who was forgotten, and over it what they state."""
+        if self._profiles is None:
+            return None
+        user = self._user(None if live is not None and live.forgotten_at else wish.user_id)
+        return {
+            name: _field(known, user, wish.profile.get(name))
+            for name, known in self._profiles.items()
+        }
+
+    def _user(self, user_id: str | None) -> int:
+        return -1 if user_id is None else int(self._bundle.users.users.idx([user_id])[0])
 
     def _past(self, user_id: str | None) -> tuple["_Row", Idx]:
-        users = self._bundle.users
-        user = -1 if user_id is None else int(users.users.idx([user_id])[0])
+        user = self._user(user_id)
         if user < 0:
             return _Row.now(NO_ROWS, datetime.now(UTC)), NO_ROWS
-        past = users.histories
+        past = self._bundle.users.histories
         span = slice(past.offsets[user], past.offsets[user + 1])
         return _Row.cut(past, span), self._bundle.seen.row(user)
 
@@ -162,6 +189,14 @@ class _Row(NamedTuple):
         offsets = np.array([0, len(self.items)], np.int64)
         weights = self.weights.astype(np.float32)
         return Histories(offsets, self.items, weights, self.at, self.kinds, self.shares)
+
+
+def _field(known: Array, user: int, stated: str | float | None) -> Array:
+    """One entry of a field: what is stated, if it is of the field's kind, else what is known."""
+    is_number = known.dtype.kind == "f"
+    if stated is not None and isinstance(stated, str) != is_number:
+        return np.array([stated], float if is_number else str)
+    return known[user : user + 1] if user >= 0 else np.array([np.nan if is_number else ""])
 
 
 def _unknown(count: int) -> tuple[Codes, Weights]:

@@ -91,7 +91,7 @@ class Service:
         newcomers = self.bundle.recommender.newcomers
         if newcomers and wish.stated != Stated():
             lacking += newcomers.tastes.unknown(wish.stated)
-        return list(dict.fromkeys(lacking))
+        return list(dict.fromkeys([*lacking, *self._people.unknown(wish)]))
 
     def recommend(self, wish: Wish, progress: Progress) -> Ranked:
         """Make the list that `wish` asks for; a person of whom nothing is known gets the popular.
