@@ -29,13 +29,15 @@ from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
 from avrec.serving.intake import describe, take_in
 from avrec.serving.lists import Deadlines, Lists
-from avrec.serving.lists_api import TheGrant, TheMeters
+from avrec.serving.lists_api import TheGrant, TheMeters, written
 from avrec.serving.messages import (
     MAX_ID_LENGTH,
+    Ask,
     Batch,
     Fault,
     Forgotten,
     Health,
+    RankAsk,
     Ready,
     Receipt,
 )
@@ -47,6 +49,7 @@ from avrec.serving.rates import Rates
 from avrec.serving.readiness import Readiness
 from avrec.serving.record import Records
 from avrec.serving.service import Service
+from avrec.serving.shortcut import Excusing, Route, Shortcut
 from avrec.serving.spool import Spool
 from avrec.serving.state import StateError
 from avrec.stopwatch import Stopwatch
@@ -85,6 +88,7 @@ def create_api(
     api.state.galleries, api.state.readiness = Galleries(read_gallery), Readiness(models)
     records = Records(meters, keys, Spool(meters))
     api.state.lists = Lists(models, deadlines or Deadlines(), records)
+    api.add_middleware(Shortcut, routes=SHORT, excuses=EXCUSES)
     api.add_middleware(
         Gate, keys=keys, meters=meters, rates=rates or Rates(), max_body_bytes=max_body_bytes
     )
@@ -113,16 +117,16 @@ async def _service(request: Request) -> Service:
 TheService = Annotated[Service, Depends(_service)]
 
 
-@v1.post("/events")
-async def events(batch: Batch, grant: TheGrant, service: TheService, meters: TheMeters) -> Receipt:
+@v1.post("/events", response_model=Receipt)
+async def events(request: Request, batch: Batch) -> Response:
     """Take events in. The answer comes when they are on disk; the user's next list knows them."""
-    watch = Stopwatch()
+    watch, state, own = Stopwatch(), request.app.state, request.state.grant.own
     with watch.stage("events"):
-        receipt = await asyncio.to_thread(take_in, service, batch.events, grant.own)
-    meters.observe(watch.milliseconds)
+        receipt = await asyncio.to_thread(take_in, state.models.active, batch.events, own)
+    state.meters.observe(watch.milliseconds)
     for status in ("accepted", "duplicate", "refused"):
-        meters.events.labels(status).inc(getattr(receipt, status))
-    return receipt
+        state.meters.events.labels(status).inc(getattr(receipt, status))
+    return written(receipt.model_dump())
 
 
 @v1.delete("/users/{user_id:path}")
@@ -199,3 +203,14 @@ async def _broken(request: Request, error: Exception) -> Response:
 
 def _id(request: Request) -> str:
     return request.state.request_id
+
+
+EXCUSES: dict[type[Exception], Excusing] = {HTTPException: _refused, StateError: _unavailable}
+SHORT = {
+    one.path: one
+    for one in (
+        Route("/v1/recommendations", Ask, lists_api.recommendations),
+        Route("/v1/rank", RankAsk, lists_api.rank),
+        Route("/v1/events", Batch, events),
+    )
+}

@@ -6,6 +6,7 @@ Plain ASGI, because it must act before a body is read and before anything is par
 import math
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -83,9 +84,9 @@ class Gate:
             self.meters.requests.labels(route, str(status)).inc()
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
-        headers = Headers(scope=scope)
+        headers = dict(reversed(scope["headers"]))
         if scope["path"] not in OPEN and not scope["path"].startswith(f"{DOCS_FILES}/"):
-            grant = self._grant(headers, scope["method"])
+            grant = self._grant(headers, scope)
             if grant is None:
                 text = "send a right key as 'Authorization: Bearer KEY'"
                 return fault(401, "unauthorized", text, {"WWW-Authenticate": "Bearer"})
@@ -93,16 +94,16 @@ class Gate:
             refusal = self._too_often(grant) or _forbidden(grant, scope)
             if refusal is not None:
                 return refusal
-        length = headers.get("content-length", "")
-        if length.isdecimal() and int(length[:19]) > self.max_body_bytes:
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:19]) > self.max_body_bytes:
             return fault(413, "too_large", self._too_large())
         return None
 
-    def _grant(self, headers: Headers, method: str) -> Grant | None:
+    def _grant(self, headers: Mapping[bytes, bytes], scope: Scope) -> Grant | None:
         """What the key that a request brings allows, or else the session of the page."""
         if key := _key(headers):
             return self.keys.grant(key)
-        return session.granted(self.keys, headers, method, time.time())
+        return session.granted(self.keys, Headers(scope=scope), scope["method"], time.time())
 
     def _too_often(self, grant: Grant) -> JSONResponse | None:
         wait = self.rates.wait_seconds(grant.key_id, grant.per_second, time.monotonic())
@@ -140,6 +141,8 @@ def _forbidden(grant: Grant, scope: Scope) -> JSONResponse | None:
     return None
 
 
-def _key(headers: Headers) -> str:
-    scheme, _, key = headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+def _key(headers: Mapping[bytes, bytes]) -> str:
+    scheme, _, key = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    if scheme.lower() == "bearer":
+        return key.strip()
+    return headers.get(b"x-api-key", b"").decode("latin-1")

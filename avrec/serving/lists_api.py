@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from avrec.candidates import Attempt
@@ -16,7 +17,6 @@ from avrec.serving.messages import (
     Answer,
     Ask,
     K,
-    LeftOut,
     RankAsk,
     Ranking,
     Shown,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from avrec.recommend import Ranked
 
 routes = APIRouter(prefix="/v1")
+PLACE = tuple(Shown.model_fields)
 
 
 async def the_grant(request: Request) -> Grant:
@@ -48,25 +49,26 @@ TheGrant = Annotated[Grant, Depends(the_grant)]
 TheMeters = Annotated[Meters, Depends(the_meters)]
 
 
-@routes.post("/recommendations")
-async def recommendations(ask: Ask, grant: TheGrant, request: Request) -> Answer:
+@routes.post("/recommendations", response_model=Answer)
+async def recommendations(request: Request, ask: Ask) -> Response:
     """List the best items for a user, a session, or nobody in particular."""
-    wish = _wish(request, ask, grant, ask.k, ask.exclude)
-    return _answer(await request.app.state.lists.recommend(wish, ask.deadline_ms))
+    wish = _wish(request, ask, ask.k, ask.exclude)
+    made = await request.app.state.lists.recommend(wish, ask.deadline_ms)
+    return written(_answer(made))
 
 
-@routes.post("/rank")
-async def rank(ask: RankAsk, grant: TheGrant, request: Request) -> Ranking:
+@routes.post("/rank", response_model=Ranking)
+async def rank(request: Request, ask: RankAsk) -> Response:
     """Put the caller's own candidates in the order of a user's taste."""
-    wish = _wish(request, ask, grant, ask.k or len(ask.items))
+    wish = _wish(request, ask, ask.k or len(ask.items))
 
     def make(service: Service, so_far: Progress) -> Sorted:
         return service.rank(wish, ask.items, so_far)
 
     made = await request.app.state.lists.make(wish, make, ask.deadline_ms)
     assert isinstance(made.ranked, Sorted)
-    left = [LeftOut(item_id=i, reason=why) for i, why in made.ranked.left_out.items()]
-    return Ranking(**dict(_answer(made, ask.items)), left_out=left)
+    left = [{"item_id": i, "reason": why} for i, why in made.ranked.left_out.items()]
+    return written(_answer(made, ask.items) | {"left_out": left})
 
 
 @routes.get("/items/{item_id:path}/similar")
@@ -96,10 +98,13 @@ async def similar(
     )
 
 
-def _wish(
-    request: Request, ask: Ask | RankAsk, grant: Grant, k: int, exclude: Sequence[str] = ()
-) -> Wish:
-    likes = ask.context.likes
+def written(answer: dict[str, object]) -> Response:
+    """Write an answer of plain values; the route's model says what it holds."""
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def _wish(request: Request, ask: Ask | RankAsk, k: int, exclude: Sequence[str] = ()) -> Wish:
+    likes, grant = ask.context.likes, request.state.grant
     return Wish(
         request_id=request.state.request_id,
         k=k,
@@ -113,39 +118,37 @@ def _wish(
     )
 
 
-def _answer(made: Made, named: Sequence[str] = ()) -> Answer:
+def _answer(made: Made, named: Sequence[str] = ()) -> dict[str, object]:
+    """What `Answer` says."""
     wish, service, ranked, watch = made
-    return Answer(
-        request_id=wish.request_id,
-        model=service.bundle.version,
-        policy=ranked.policy,
-        at=wish.at,
-        items=shown(service, ranked),
-        unknown=service.unknown(wish, named),
-        degraded=list(watch.degraded),
-        milliseconds=dict(watch.milliseconds),
-    )
+    return {
+        "request_id": wish.request_id,
+        "model": service.bundle.version,
+        "policy": ranked.policy,
+        "at": wish.at,
+        "items": _places(service, ranked),
+        "unknown": service.unknown(wish, named),
+        "degraded": list(watch.degraded),
+        "milliseconds": dict(watch.milliseconds),
+    }
 
 
 def shown(service: Service, ranked: "Ranked") -> list[Shown]:
     """Write a list as it goes over the wire."""
-    entries = zip(
-        ranked.items,
-        ranked.scores,
-        ranked.propensities,
+    return [Shown.model_validate(place) for place in _places(service, ranked)]
+
+
+def _places(service: Service, ranked: "Ranked") -> list[dict[str, object]]:
+    """What `Shown` says of each item."""
+    rows = ranked.items.tolist()
+    columns = zip(
+        map(service.item_id, rows),
+        map(service.title, rows),
+        range(1, len(rows) + 1),
+        ranked.scores.tolist(),
+        ranked.propensities.tolist(),
         ranked.sources,
         ranked.reasons,
         strict=True,
     )
-    return [
-        Shown(
-            item_id=service.item_id(row),
-            title=service.title(row),
-            rank=rank,
-            score=float(score),
-            propensity=float(propensity),
-            sources=list(sources),
-            reason=reason,
-        )
-        for rank, (row, score, propensity, sources, reason) in enumerate(entries, start=1)
-    ]
+    return [dict(zip(PLACE, place, strict=True)) for place in columns]

@@ -1,15 +1,26 @@
 """What the service counts, as Prometheus reads it. One set a replica."""
 
+import threading
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from prometheus_client.utils import floatToGoString
 
 from avrec.serving.routing import Routing
 
+if TYPE_CHECKING:
+    from avrec.arrays import Offsets
+
 SHARES = tuple(n / 10 for n in range(11))
+NOTED = 1_000
+"""Requests whose times wait to be counted, at most."""
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -40,14 +51,8 @@ class Meters:
         self.state_available = Gauge(
             "avrec_state_available", "1 while the state answers.", registry=self._registry
         )
-        self._stages = Histogram(
-            "avrec_stage_seconds",
-            "Time that a stage of a request took.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=self._registry,
-        )
-
+        self._stages = _Stages()
+        self._registry.register(self._stages)
         self._sources = Counter(
             "avrec_shown_items", "By what proposed them.", ["source"], registry=self._registry
         )
@@ -100,8 +105,7 @@ class Meters:
 
     def observe(self, milliseconds: dict[str, float]) -> None:
         """Count the stages of one request."""
-        for stage, value in milliseconds.items():
-            self._stages.labels(stage).observe(value / 1000)
+        self._stages.note(milliseconds)
 
     def samples(self) -> Iterator[Sample]:
         """Everything, one by one."""
@@ -110,3 +114,46 @@ class Meters:
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Stages(Collector):
+    """Times of stages, as a histogram: noted as they come, counted some at a time.
+
+    To note the ten stages of a list is a fifth of what it is to count them one by one.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._noted = threading.Lock(), list[Mapping[str, float]]()
+        self._counts: dict[str, Offsets] = {}
+        self._sums: dict[str, float] = {}
+
+    def note(self, milliseconds: Mapping[str, float]) -> None:
+        """Keep the times of one request."""
+        with self._lock:
+            self._noted.append(milliseconds)
+            if len(self._noted) >= NOTED:
+                self._count()
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus reads."""
+        text = "Time that a stage of a request took."
+        told = HistogramMetricFamily("avrec_stage_seconds", text, labels=["stage"])
+        with self._lock:
+            self._count()
+            for stage, counts in self._counts.items():
+                bounds = [*map(floatToGoString, SECONDS), "+Inf"]
+                buckets = list(zip(bounds, np.cumsum(counts).tolist(), strict=True))
+                told.add_metric([stage], buckets, self._sums[stage])
+        yield told
+
+    def _count(self) -> None:
+        times: dict[str, list[float]] = {}
+        for one in self._noted:
+            for stage, spent in list(one.items()):
+                times.setdefault(stage, []).append(spent / 1000)
+        self._noted.clear()
+        for stage, seconds in times.items():
+            places = np.searchsorted(SECONDS, seconds)
+            counts = np.bincount(places, minlength=len(SECONDS) + 1)
+            self._counts[stage] = self._counts.get(stage, 0) + counts
+            self._sums[stage] = self._sums.get(stage, 0.0) + sum(seconds)
