@@ -22,6 +22,7 @@ from jobs import (
     benchmark_serve_store,
     benchmark_serve_swap,
     benchmark_serve_topk,
+    benchmark_serve_wire,
 )
 from jobs.benchmark_serve_figures import Figure
 
@@ -35,10 +36,11 @@ PARTS: dict[str, Part] = {
     "swap": benchmark_serve_swap.run,
     "memory": benchmark_serve_memory.run,
     "topk": benchmark_serve_topk.run,
+    "wire": benchmark_serve_wire.run,
     "index": benchmark_serve_index.run,
 }
 
-SHORT = ["http", "live", "killed", "store", "swap", "topk"]
+SHORT = ["http", "live", "killed", "store", "swap", "topk", "wire"]
 
 
 def main() -> None:
