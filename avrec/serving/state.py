@@ -71,7 +71,7 @@ class UserState(Protocol):
         ...
 
     def log_served(self, shown: pa.Table) -> None:
-        """Store RECOMMENDATIONS of one request."""
+        """Store RECOMMENDATIONS of some requests."""
         ...
 
     def seal(self, max_rows: int) -> Sealed | None:

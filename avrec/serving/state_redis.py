@@ -98,9 +98,12 @@ class RedisState:
 
     def log_served(self, shown: pa.Table) -> None:
         """See `UserState`."""
-        if len(shown):
-            request_id, user_id = shown["request_id"][0].as_py(), shown["user_id"][0].as_py()
-            self._run("served", request_id, user_id, _pack(to_rows(shown, RECOMMENDATIONS)))
+        lists: dict[tuple[str, str], list[Any]] = {}
+        whose = [shown[name].to_pylist() for name in ("request_id", "user_id")]
+        for one, row in zip(zip(*whose, strict=True), to_rows(shown, RECOMMENDATIONS), strict=True):
+            lists.setdefault(one, []).append(row)
+        if lists:
+            self._run("served", *(v for one, rows in lists.items() for v in (*one, _pack(rows))))
 
     def seal(self, max_rows: int) -> Sealed | None:
         """See `UserState`."""

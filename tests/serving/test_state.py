@@ -112,6 +112,13 @@ def test_served_lists_are_read_back(state):
     assert state.seal(9).served.equals(both.combine_chunks())
 
 
+def test_lists_that_are_stored_together_are_each_their_person_s(state):
+    mine = [shown("mine", request_id="1"), shown("mine", request_id="2")]
+    state.log_served(pa.concat_tables([mine[0], shown("theirs", request_id="3"), mine[1]]))
+    state.forget("mine", START)
+    assert state.seal(99).served["request_id"].to_pylist() == ["3"]
+
+
 def test_a_batch_stays_as_it_is_until_it_is_drained(state):
     assert state.seal(2) is None
     state.append(events(event("a"), event("b"), event("c")))
