@@ -9,27 +9,26 @@ from typing import NamedTuple
 
 from avrec.candidates import Attempt
 from avrec.interactions import Histories, stacked
+from avrec.models.newcomers import Stated
 from avrec.recommend import Context, Ranked, Recommender
+from avrec.serving.people import Person, Wish
 from avrec.stopwatch import Stopwatch
 
 HURRY_SECONDS = 0.1
 
 
 class Query(NamedTuple):
-    """What one request asks of the recommender: one row of each."""
+    """What one request asks of the recommender."""
 
-    history: Histories
-    exclude: Histories
-    k: int
-    at: int
-    context: Context
+    wish: Wish
+    person: Person
     attempt: Attempt
 
     @property
     def alone(self) -> bool:
         """Whether it is to be served by itself."""
         late = self.attempt.watch.left_seconds() < HURRY_SECONDS
-        return late or bool(self.attempt.proposals) or bool(self.context.stated)
+        return late or bool(self.attempt.proposals) or self.wish.stated != Stated()
 
 
 def recommended(recommender: Recommender, queries: Sequence[Query]) -> list[Ranked]:
@@ -37,22 +36,27 @@ def recommended(recommender: Recommender, queries: Sequence[Query]) -> list[Rank
     alone = [place for place, query in enumerate(queries) if query.alone]
     made = {place: _one(recommender, queries[place]) for place in alone}
     rest = [place for place in range(len(queries)) if place not in made]
-    for k in {queries[place].k for place in rest}:
-        places = [place for place in rest if queries[place].k == k]
+    for k in {queries[place].wish.k for place in rest}:
+        places = [place for place in rest if queries[place].wish.k == k]
         lists = _same_length(recommender, [queries[place] for place in places])
         made.update(zip(places, lists, strict=True))
     return [made[place] for place in range(len(queries))]
 
 
-def _one(recommender: Recommender, query: Query) -> Ranked:
-    [ranked] = recommender.recommend(
-        query.history,
-        k=query.k,
-        at=query.at,
-        exclude=query.exclude,
-        context=query.context,
-        attempt=query.attempt,
+def context_of(queries: Sequence[Query]) -> Context:
+    """What the recommender is told of those who ask."""
+    wishes = [query.wish for query in queries]
+    stated = [wish.stated for wish in wishes]
+    return Context(
+        finished=Histories.of([query.person.finished for query in queries]),
+        stated=stated if any(one != Stated() for one in stated) else (),
+        segments=[wish.language for wish in wishes],
+        request_ids=[wish.request_id for wish in wishes],
     )
+
+
+def _one(recommender: Recommender, query: Query) -> Ranked:
+    [ranked] = _made(recommender, [query], query.attempt)
     return ranked
 
 
@@ -60,14 +64,7 @@ def _same_length(recommender: Recommender, queries: Sequence[Query]) -> list[Ran
     if len(queries) == 1:
         return [_one(recommender, queries[0])]
     watch = Stopwatch(min(query.attempt.watch.left_seconds() for query in queries))
-    lists = recommender.recommend(
-        stacked([query.history for query in queries]),
-        k=queries[0].k,
-        at=max(query.at for query in queries),
-        exclude=stacked([query.exclude for query in queries]),
-        context=_context([query.context for query in queries]),
-        attempt=Attempt(watch),
-    )
+    lists = _made(recommender, queries, Attempt(watch))
     for query in queries:
         query.attempt.watch.milliseconds.update(watch.milliseconds)
         for lacking in watch.degraded:
@@ -75,10 +72,13 @@ def _same_length(recommender: Recommender, queries: Sequence[Query]) -> list[Ran
     return lists
 
 
-def _context(contexts: Sequence[Context]) -> Context:
-    finished = [one.finished for one in contexts if one.finished is not None]
-    return Context(
-        finished=stacked(finished) if len(finished) == len(contexts) else None,
-        segments=[segment for one in contexts for segment in one.segments],
-        request_ids=[request_id for one in contexts for request_id in one.request_ids],
+def _made(recommender: Recommender, queries: Sequence[Query], attempt: Attempt) -> list[Ranked]:
+    histories = [query.person.history for query in queries]
+    return recommender.recommend(
+        histories[0] if len(histories) == 1 else stacked(histories),
+        k=queries[0].wish.k,
+        at=max(query.wish.micros for query in queries),
+        exclude=Histories.of([query.person.exclude for query in queries]),
+        context=context_of(queries),
+        attempt=attempt,
     )

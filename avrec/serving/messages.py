@@ -65,6 +65,13 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def Nothing(kind: type[Message]) -> Any:  # noqa: N802
+    """A field that is one message where nothing is said; a plain default is copied, and slowly."""
+    nothing = kind()
+    shown: dict[str, Any] = {"default": nothing.model_dump()}
+    return Field(default_factory=lambda: nothing, json_schema_extra=shown)
+
+
 class Likes(Message):
     """What a newcomer states."""
 
@@ -79,7 +86,7 @@ class Context(Message):
     session: list[Id] = Field(
         default=[], max_length=MAX_IDS, description="Items taken to, oldest first."
     )
-    likes: Likes = Likes()
+    likes: Likes = Nothing(Likes)
     language: Id | None = Field(
         default=None, description="Of whom nothing else is known: what is popular there is listed."
     )
@@ -109,7 +116,7 @@ class Ask(Message):
     user_id: Id | None = Field(default=None, description="Absent: nobody known, the popular items.")
     k: K = 10
     exclude: list[Id] = Field(default=[], max_length=MAX_IDS, description="Items not to show.")
-    context: Context = Context()
+    context: Context = Nothing(Context)
     deadline_ms: DeadlineMs
 
 
@@ -121,7 +128,7 @@ class RankAsk(Message):
         min_length=1, max_length=MAX_CANDIDATES, description="Candidates, in any order."
     )
     k: K | None = Field(default=None, description="Length of the list; absent: all of them.")
-    context: Context = Context()
+    context: Context = Nothing(Context)
     deadline_ms: DeadlineMs
 
 

@@ -6,8 +6,9 @@ still in the state.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +28,8 @@ UNWANTED = ("skip", "dislike", "hide")
 Barred = Literal["finished_or_refused", "unplayable"]
 """Why a candidate may not be listed."""
 NO_ROWS: Idx = np.empty(0, np.int32)
+LATELY = 100_000
+"""People whose place in the bundle is kept at hand."""
 
 
 class Taken(NamedTuple):
@@ -45,9 +48,9 @@ class Person(NamedTuple):
     excluded: Idx
 
     @property
-    def exclude(self) -> Histories:
-        """All that is left out, as one row."""
-        return Histories.of([np.unique(np.concatenate(self[1:]))])
+    def exclude(self) -> Idx:
+        """All that is left out."""
+        return np.concatenate(self[1:])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +67,11 @@ class Wish:
     language: str | None = None
     profile: Mapping[str, str | float] = field(default_factory=dict)
 
+    @property
+    def micros(self) -> int:
+        """The moment of the request, UTC microseconds."""
+        return int(self.at.timestamp() * 1_000_000)
+
 
 class People:
     """Tells who asks.
@@ -78,6 +86,7 @@ class People:
         self, bundle: "Bundle", rows: Mapping[str, int], interpret: Callable[[pa.Table], Taken]
     ) -> None:
         self._bundle, self._rows, self._interpret = bundle, rows, interpret
+        self._user = lru_cache(LATELY)(self._find)
 
     def person(self, wish: Wish, live: Live | None) -> Person:
         """Join what is known, as of this request; `live` is None for nobody in particular."""
@@ -90,15 +99,11 @@ class People:
             refused = self._unwanted(live.events)
             finished = np.concatenate([finished, self._known(taken.finished.to_pylist())])
             history = _merge(history, self._row_of(taken.interactions))
-        session = _Row.now(self._known(wish.session), wish.at)
-        history = _merge(history, session).without(refused)
-        asking = replace(history.histories(), profile=self._profile(wish, live))
-        return Person(
-            asking.asked(int(wish.at.timestamp() * 1_000_000)),
-            finished,
-            refused,
-            self._known(wish.exclude),
-        )
+        if wish.session or not history.is_distinct:
+            history = _merge(history, _Row.now(self._known(wish.session), wish.micros))
+        history = history.without(refused)
+        asking = history.asking(self._profile(wish, live), wish.micros)
+        return Person(asking, finished, refused, self._known(wish.exclude))
 
     def unknown(self, wish: Wish) -> list[str]:
         """Name the fields of a wish that are known of nobody."""
@@ -118,13 +123,13 @@ class People:
             for name, known in self._profiles.items()
         }
 
-    def _user(self, user_id: str | None) -> int:
+    def _find(self, user_id: str | None) -> int:
         return -1 if user_id is None else int(self._bundle.users.users.idx([user_id])[0])
 
     def _past(self, user_id: str | None) -> tuple["_Row", Idx]:
         user = self._user(user_id)
         if user < 0:
-            return _Row.now(NO_ROWS, datetime.now(UTC)), NO_ROWS
+            return _Row.now(NO_ROWS, 0), NO_ROWS
         past = self._bundle.users.histories
         span = slice(past.offsets[user], past.offsets[user + 1])
         return _Row.cut(past, span), self._bundle.seen.row(user)
@@ -136,6 +141,8 @@ class People:
         return self._known([item_id for item_id, kind in last.items() if kind in UNWANTED])
 
     def _known(self, item_ids: Sequence[str]) -> Idx:
+        if not item_ids:
+            return NO_ROWS
         rows = [self._rows.get(item_id, -1) for item_id in item_ids]
         return np.array([row for row in rows if row >= 0], np.int32)
 
@@ -168,9 +175,9 @@ class _Row(NamedTuple):
         return cls(items, past.weights[span], past.at[span], kinds, watched)
 
     @classmethod
-    def now(cls, items: Idx, at: datetime) -> "_Row":
-        moment, count = int(at.timestamp() * 1_000_000), len(items)
-        times = np.arange(moment, moment + count, dtype=np.int64)
+    def now(cls, items: Idx, micros: int) -> "_Row":
+        count = len(items)
+        times = np.arange(micros, micros + count, dtype=np.int64)
         return cls(items, np.ones(count, np.float32), times, *_unknown(count))
 
     def only(self, entries: Array) -> "_Row":
@@ -183,12 +190,18 @@ class _Row(NamedTuple):
         )
 
     def without(self, unwanted: Idx) -> "_Row":
-        return self.only(~np.isin(self.items, unwanted))
+        return self.only(~np.isin(self.items, unwanted)) if len(unwanted) else self
 
-    def histories(self) -> Histories:
-        offsets = np.array([0, len(self.items)], np.int64)
-        weights = self.weights.astype(np.float32)
-        return Histories(offsets, self.items, weights, self.at, self.kinds, self.shares)
+    @property
+    def is_distinct(self) -> bool:
+        return len(set(self.items.tolist())) == len(self.items)
+
+    def asking(self, profile: Profile | None, micros: int) -> Histories:
+        offsets, moment = np.array([0, len(self.items)]), np.array([micros])
+        weights = self.weights.astype(np.float32, copy=False)
+        return Histories(
+            offsets, self.items, weights, self.at, self.kinds, self.shares, profile, moment
+        )
 
 
 def _field(known: Array, user: int, stated: str | float | None) -> Array:

@@ -15,9 +15,9 @@ from avrec.arrays import Idx
 from avrec.candidates import Attempt
 from avrec.interactions import Histories
 from avrec.models.newcomers import Stated
-from avrec.recommend import Context, Ranked
+from avrec.recommend import Ranked
 from avrec.schema import RECOMMENDATIONS
-from avrec.serving.joint import Query, recommended
+from avrec.serving.joint import Query, context_of, recommended
 from avrec.serving.people import Barred, People, Person, Taken, Wish
 from avrec.serving.reading import Reading
 from avrec.serving.state import UserState
@@ -104,18 +104,13 @@ class Service:
 
     def recommend_all(self, asked: Sequence[Asked]) -> list[Ranked]:
         """Make the lists of several wishes in one go, each as it would be alone."""
+        queries = [Query(wish, self._begin(wish, so_far), so_far) for wish, so_far in asked]
         start = time.perf_counter()
-        queries = [self._query(*one) for one in asked]
         lists = recommended(self.bundle.recommender, queries)
         spent = 1000 * (time.perf_counter() - start)
         for one in asked:
             one.progress.watch.milliseconds["recommend"] = spent
         return lists
-
-    def _query(self, wish: Wish, progress: Progress) -> Query:
-        person = self._begin(wish, progress)
-        context, at = _context(wish, person), _micros(wish)
-        return Query(person.history, person.exclude, wish.k, at, context, progress)
 
     def rank(self, wish: Wish, item_ids: Sequence[str], progress: Progress) -> Sorted:
         """Order a caller's candidates, without what the person finished or refused.
@@ -133,8 +128,8 @@ class Service:
                 person.history,
                 Histories.of([kept]),
                 k=wish.k,
-                at=_micros(wish),
-                context=_context(wish, person),
+                at=wish.micros,
+                context=context_of([Query(wish, person, progress)]),
                 attempt=progress,
             )
         left_out = {self._ids[row]: barred[row] for row in rows.tolist() if row in barred}
@@ -192,7 +187,7 @@ class Service:
             "propensity": np.concatenate([ranked.propensities for ranked in lists]),
             "policy": each(ranked.policy for ranked in lists),
             "model": [self.bundle.version] * sum(lengths),
-            "at": each(_micros(wish) for wish, _ in shown),
+            "at": each(wish.micros for wish, _ in shown),
             "reason": [reason for ranked in lists for reason in ranked.reasons],
         }
         return pa.table(columns, schema=RECOMMENDATIONS)
@@ -201,16 +196,3 @@ class Service:
 def recommending(wish: Wish) -> Callable[[Service, Progress], Ranked]:
     """Let whichever service answers make the list that is wished for."""
     return lambda service, progress: service.recommend(wish, progress)
-
-
-def _micros(wish: Wish) -> int:
-    return int(wish.at.timestamp() * 1_000_000)
-
-
-def _context(wish: Wish, person: Person) -> Context:
-    return Context(
-        finished=Histories.of([person.finished]),
-        stated=() if wish.stated == Stated() else (wish.stated,),
-        segments=(wish.language,),
-        request_ids=(wish.request_id,),
-    )

@@ -11,16 +11,17 @@ from avrec.factors import Factors
 from avrec.interactions import Histories, stacked
 from avrec.models import als, popularity
 from avrec.models.knowledge import knowledge
-from avrec.recommend import Context, RecommendConfig, Recommender
+from avrec.recommend import RecommendConfig, Recommender
 from avrec.rerank import RerankConfig
 from avrec.schema import INTERACTIONS, ITEMS
 from avrec.serving.joint import Query, recommended
+from avrec.serving.people import NO_ROWS, Person, Wish
 from avrec.stopwatch import Stopwatch
 from avrec.vocab import Vocabulary
 
 NUM_ITEMS = 40
 IDS = [f"i{n:02}" for n in range(NUM_ITEMS)]
-AT = 1_700_000_000_000_000
+AT = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +45,11 @@ def recommender():
 
 
 def query(number, history, k, watch=None):
-    rows = Histories.of([np.array(sorted(history), np.int32)])
-    context = Context(finished=rows, segments=(None,), request_ids=(f"request {number}",))
-    left_out = Histories.of([np.array([number % NUM_ITEMS], np.int32)])
-    return Query(rows, left_out, k, AT, context, Attempt(watch or Stopwatch()))
+    rows = np.array(sorted(history), np.int32)
+    wish = Wish(request_id=f"request {number}", k=k, at=AT)
+    left_out = np.array([number % NUM_ITEMS], np.int32)
+    person = Person(Histories.of([rows]), rows, left_out, NO_ROWS)
+    return Query(wish, person, Attempt(watch or Stopwatch()))
 
 
 ASKED = st.lists(
