@@ -6,6 +6,7 @@ the parameters do not depend on the number of workers but for rounding. Tables t
 (`avrec.models.tables`) keep out of that average: gradients go to the rows' owners.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,8 @@ from torch.autograd import Function
 from torch.nn.parallel import DistributedDataParallel
 
 from avrec.arrays import Array
-from avrec.distributed.train import Loop, Saved, latest_files, report, train
+from avrec.distributed.train import RUNS, Loop, Saved, latest_files, report, train
+from avrec.models.event_files import write_epoch
 from avrec.models.tables import shards
 from avrec.models.training import (
     ALONE,
@@ -61,12 +63,18 @@ def fit(
 ) -> Files:
     """Run `loop` on every worker and return the files of the last epoch, read when asked for.
 
-    The loop finds `seed`, and `facts` behind a reference, among its settings.
+    The loop finds `seed`, `facts` behind a reference, and `watched`, where its curve goes while it
+    grows, among its settings.
     """
     blocks = [_table(window) for window in windows(columns)]
     checkpoint = train(
         loop,
-        {**settings, "facts": ray.put(dict(facts)), "seed": run.seed},
+        {
+            **settings,
+            "facts": ray.put(dict(facts)),
+            "seed": run.seed,
+            "watched": run.workspace.root / RUNS / run.name,
+        },
         workers=run.workers,
         workspace=run.workspace,
         name=run.name,
@@ -80,11 +88,12 @@ def learn_on_worker(
     objective: Callable[[nn.Module, Crew], tuple[Loss, Course]],
     crew: Crew,
     config: LearnConfig,
-    seed: int,
+    settings: Mapping[str, Any],
 ) -> None:
     """Train as one worker of a run on its dataset `train`; report and save every epoch.
 
-    `net` may hold tables that the crew shares; each worker saves its rows of them.
+    `net` may hold tables that the crew shares; each worker saves its rows of them. The first one
+    writes each epoch for TensorBoard, too. `settings` are those that `fit` gives.
     """
     torch.set_num_threads(_num_threads())
     sharded = shards(net)
@@ -95,13 +104,15 @@ def learn_on_worker(
     stream = _Windows(ray.train.get_dataset_shard("train"))
 
     def batches(epoch: int) -> Iterator[Batch]:
-        return shuffled(stream, config.batch_size, (seed, epoch))
+        return shuffled(stream, config.batch_size, (settings["seed"], epoch))
 
     loss, course = objective(wrapped, crew)
     course = replace(course, resume=latest_files(), shards=sharded)
     for step in learn(net, loss, batches, config, crew=crew, course=course):
-        score = {} if step.score is None else {"score": step.score}
-        report({"epoch": step.epoch, "loss": step.loss, **score}, step.files() or None)
+        measures = step.measures()
+        if crew.rank == 0:
+            write_epoch(1 + step.epoch, measures, settings["watched"], now=time.time())
+        report({"epoch": step.epoch, **measures}, step.files() or None)
 
 
 def _num_threads() -> int:

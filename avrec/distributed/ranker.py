@@ -83,5 +83,5 @@ def loop(settings: Mapping[str, Any]) -> None:
         lambda wrapped, _: (ranker.soft_label_loss(wrapped), Course()),
         learn.join_crew(),
         config,
-        settings["seed"],
+        settings,
     )

@@ -58,7 +58,7 @@ def loop(settings: Mapping[str, Any]) -> None:
     if not latest_files():
         towers.begin(net.to(get_device()), known, config, seed)
     objective = towers.objective(net, known, held, config, seed)
-    learn.learn_on_worker(net, objective, crew, config, seed)
+    learn.learn_on_worker(net, objective, crew, config, settings)
 
 
 def _pack(known: Facts, held: Held) -> dict[str, np.ndarray]:

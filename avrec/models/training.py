@@ -110,7 +110,7 @@ ALONE = Crew()
 
 
 class Progress(NamedTuple):
-    """An epoch that is done: its number from 0, mean loss, how to write the state, and score.
+    """An epoch that is done: number from 0, mean loss, how to write the state, seconds, score.
 
     `files` gives what this worker has to write: nothing, where another one does.
     """
@@ -118,7 +118,13 @@ class Progress(NamedTuple):
     epoch: int
     loss: float
     files: Callable[[], Files]
+    seconds: float = 0.0
     score: float | None = None
+
+    def measures(self) -> dict[str, float]:
+        """What a curve has of it."""
+        score = {} if self.score is None else {"score": self.score}
+        return {"loss": self.loss, "seconds": self.seconds, **score}
 
 
 Loss = Callable[[Batch, slice, tuple[int, int]], Tensor]
@@ -182,7 +188,8 @@ def learn(
             losses.append(share.detach())
         total = float(crew.join(torch.stack(losses).mean()[None]).sum())
         state.close(total, time.perf_counter() - begin)
-        yield Progress(epoch, total, state.files, state.scores[-1] if course.judge else None)
+        score = state.scores[-1] if course.judge else None
+        yield Progress(epoch, total, state.files, state.seconds[-1], score)
     state.keep()
 
 

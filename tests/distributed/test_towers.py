@@ -109,6 +109,8 @@ def test_who_asks_is_learned_by_two_workers_as_in_one_process(local_ray, world, 
     np.testing.assert_allclose(pair.user_vectors(asked), alone.user_vectors(asked), atol=1e-3)
     scores = [[epoch["score"] for epoch in one.curve] for one in (pair, alone)]
     np.testing.assert_allclose(*scores, atol=1e-3)
+    watched = list((tmp_path / ".train" / user).glob("events.out.tfevents.*"))
+    assert len(watched) == config.epochs, "one worker writes the curve"
 
 
 SHARDED = {

@@ -48,3 +48,14 @@ def test_it_lies_beside_the_model_under_a_name_that_tensorboard_looks_for(tmp_pa
     found = workspace.open("towers")
     [name] = found.names("events.out.tfevents.")
     assert found.bytes(name) == event_file(CURVE, now=100.0)
+
+
+def test_epochs_that_are_written_as_they_end_are_read_in_their_order(tmp_path):
+    place = Workspace(str(tmp_path)).root / "run"
+    for step, epoch in enumerate(CURVE, 1):
+        event_files.write_epoch(step, epoch, place, now=100.0 + step)
+    files = sorted((tmp_path / "run").iterdir())
+    assert all(file.name.startswith("events.out.tfevents.") for file in files)
+    (_, first), (_, second) = (events(file.read_bytes()) for file in files)
+    assert [(one.step, one.wall_time) for one in (first, second)] == [(1, 101), (2, 102)]
+    assert [one.summary.value[0].simple_value for one in (first, second)] == [2.0, 1.5]
