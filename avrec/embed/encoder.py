@@ -80,6 +80,10 @@ class EncoderConfig:
     """Commit of a model on the hub; empty is the latest."""
     words: str = ""
     """Folder or hub id of the sentence_model of conse_sound and conse_frames; else empty."""
+    adapter: str = ""
+    """Folder with `adapter_model.safetensors` and `adapter_config.json` of towers that trained the
+    last layers of this sentence_model, copied from their version in the workspace; empty for the
+    model as it is. Needs the extra `lora`."""
     batch_size: int = 16
     """Inputs that go through the model at once."""
     device: str = "cpu"
@@ -186,6 +190,8 @@ class EmbedConfig:
 def _check_models(config: EncoderConfig) -> None:
     if config.kind not in KINDS:
         raise ValueError(f"kind must be one of {sorted(KINDS)}, got {config.kind!r}")
+    if config.adapter and config.kind != "sentence_model":
+        raise ValueError(f"adapter belongs to a sentence_model, got kind {config.kind!r}")
     for name, needing in (("model", PRETRAINED), ("words", BRIDGES)):
         given = getattr(config, name)
         if bool(given) != (config.kind in needing):

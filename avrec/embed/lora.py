@@ -9,7 +9,7 @@ are as they were, so what they make of a text is made once. peft comes with the 
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import transformers
 from torch import Tensor, nn
 
 from avrec.arrays import Array
-from avrec.embed.lora_config import LoraConfig, States
+from avrec.embed.lora_config import LoraConfig, States, adapter_files
 from avrec.embed.pretrained import UNLOADABLE
 from avrec.embed.source import Source
 from avrec.errors import InputError
@@ -58,8 +58,19 @@ class LastLayers(nn.Module):
         """What was added, as peft reads it."""
         with tempfile.TemporaryDirectory() as folder:
             self._tuned[0].save_pretrained(folder)
-            paths = sorted(Path(folder).glob("adapter_*"))
-            return {path.name: path.read_bytes() for path in paths}
+            return adapter_files(folder)
+
+
+def merged(model: Any, folder: str) -> Any:
+    """The model with what towers added to it, ready to run.
+
+    Raises:
+        InputError: peft is not installed.
+        RuntimeError: it was added to another model.
+    """
+    with _quiet():
+        made = _peft().PeftModel.from_pretrained(model, folder, local_files_only=True)
+    return made.merge_and_unload().eval().requires_grad_(requires_grad=False)
 
 
 def states(config: LoraConfig, texts: Sequence[str]) -> States:
@@ -121,10 +132,7 @@ def _layers(model: Any, config: LoraConfig) -> Any:
 
 
 def _with_additions(model: Any, config: LoraConfig) -> Any:
-    try:
-        import peft  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError("peft is not installed; pip install 'avrec[lora]'") from error
+    peft = _peft()
     count = len(_layers(model, config))
     how = peft.LoraConfig(
         r=config.rank,
@@ -133,6 +141,21 @@ def _with_additions(model: Any, config: LoraConfig) -> Any:
         layers_to_transform=list(range(count - config.layers, count)),
         layers_pattern="layer",
     )
-    with warnings.catch_warnings():  # peft asks transformers by a name that it gives up
-        warnings.simplefilter("ignore", FutureWarning)
+    with _quiet():
         return peft.get_peft_model(model, how)
+
+
+def _peft() -> Any:
+    try:
+        import peft  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError("peft is not installed; pip install 'avrec[lora]'") from error
+    return peft
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let peft ask transformers by a name that it gives up."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from avrec.arrays import Array, Idx
@@ -41,6 +42,18 @@ class States(NamedTuple):
     encoder: str
     values: Array
     lengths: Idx
+
+
+def adapter_files(folder: str) -> dict[str, bytes]:
+    """What was added to an encoder, by file.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+    """
+    found = {path.name: path.read_bytes() for path in sorted(Path(folder).glob("adapter_*"))}
+    if not found:
+        raise FileNotFoundError(f"{folder} has no adapter_model.safetensors")
+    return found
 
 
 def revision_of(files: Mapping[str, bytes]) -> str:

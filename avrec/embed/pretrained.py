@@ -80,7 +80,8 @@ def _name_and_revision(source: Source) -> tuple[str, str]:
 
 def _source(config: EncoderConfig) -> Source:
     speed = Speed(backend=config.backend, precision=config.precision, compile=config.compile)
-    return Source(config.model, config.revision, config.batch_size, config.device, speed)
+    place = config.model, config.revision, config.batch_size, config.device
+    return Source(*place, speed, config.adapter)
 
 
 def _words(config: EncoderConfig) -> Source:

@@ -93,6 +93,10 @@ class TextModel:
 def sentence_model(source: Source) -> TextModel:
     """Mean of the last states over a text's tokens, padding left out."""
     model = source.model_from(transformers.AutoModel, optional=("pooler.",))
+    if source.adapter:
+        from avrec.embed.lora import merged  # noqa: PLC0415 -- it needs what most runs do without
+
+        model = merged(model, source.adapter)
     limits = source.json("sentence_bert_config.json")
     return TextModel(
         source, model, _mean_state, min(limits.get("max_seq_length") or LONGEST, LONGEST)

@@ -15,19 +15,21 @@ from typing import Any
 import torch
 from transformers.utils import cached_file
 
+from avrec.embed.lora_config import adapter_files, revision_of
 from avrec.embed.runners import Runner, Speed, Tensors, Tower, runner
 from avrec.embed.weights import digest
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A model by folder or hub id, and how it is run."""
+    """A model by folder or hub id, what towers added to it, and how it is run."""
 
     model: str
     commit: str
     batch_size: int
     device: str
     speed: Speed = field(default_factory=Speed)
+    adapter: str = ""
 
     @property
     def name(self) -> str:
@@ -53,9 +55,10 @@ class Source:
         return whole(kind, optional, **self.place, use_safetensors=True).float().to(self.device)
 
     def revision_of(self, model: Any) -> str:
-        """Commit of a hub model, digest of a folder; and what it is run in, if not float32."""
+        """Commit of a hub model, digest of a folder; what was added, and what it is run in."""
         commit = getattr(model.config, "_commit_hash", None)
-        return (commit[:12] if commit else digest(self.model)) + self.speed.suffix
+        added = revision_of(adapter_files(self.adapter)) if self.adapter else ""
+        return (commit[:12] if commit else digest(self.model)) + added + self.speed.suffix
 
     def runner(
         self, model: Any, vectors_of: Callable[..., torch.Tensor], first: Tensors, second: Tensors

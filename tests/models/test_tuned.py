@@ -9,10 +9,9 @@ import pyarrow as pa
 import pytest
 import safetensors.numpy
 import torch
-import transformers
 
 from avrec.embed import lora, pool
-from avrec.embed.encoder import EncoderConfig, load_encoder
+from avrec.embed.encoder import EncoderConfig, key, key_of, load_encoder
 from avrec.embed.lora_config import LoraConfig
 from avrec.embed.pool import Content
 from avrec.errors import InputError
@@ -115,24 +114,34 @@ def test_towers_and_encoder_are_trained_end_to_end(world, model, encoder):
     assert model.curve[-1]["loss"] < model.curve[0]["loss"]
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
-def test_what_was_added_is_read_by_peft(model, encoder, world, tmp_path):
-    import peft  # noqa: PLC0415
-
-    _, titles, _, tuning = world
+@pytest.fixture(scope="module")
+def adapted(model, encoder, tmp_path_factory) -> EncoderConfig:
+    """The encoder of a pipeline with what the towers added to it."""
+    folder = tmp_path_factory.mktemp("adapter")
     for name, content in model.tuned.files.items():
-        (tmp_path / name).write_bytes(content)
-    base = transformers.AutoModel.from_pretrained(encoder.model)
-    whole = peft.PeftModel.from_pretrained(base, tmp_path).eval()
-    tokens = transformers.AutoTokenizer.from_pretrained(encoder.model)(
-        titles[:3], padding=True, truncation=True, max_length=8, return_tensors="pt"
-    )
-    with torch.inference_mode():
-        states = whole(**tokens).last_hidden_state
-    mask = tokens["attention_mask"][..., None]
-    means = ((states * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
-    [vectors] = model.tuned.content.modalities.values()
+        (folder / name).write_bytes(content)
+    return EncoderConfig(kind="sentence_model", model=encoder.model, adapter=str(folder))
+
+
+def test_a_pipeline_encodes_as_the_towers_learned_under_the_same_name(model, adapted, world):
+    _, titles, _, tuning = world
+    short = [" ".join(title.split()[:4]) for title in titles[:3]]
+    assert short == titles[:3]
+    means = load_encoder(adapted).encode(short)
+    [(name, vectors)] = model.tuned.content.modalities.items()
     np.testing.assert_allclose(tuning.scale.standardised(means), vectors[:3], atol=0.02)
+    assert name == key(load_encoder(adapted)) == key_of(adapted)
+    plain = dataclasses.replace(adapted, adapter="")
+    assert not np.allclose(load_encoder(plain).encode(short), means, atol=0.05)
+
+
+def test_an_adapter_that_does_not_fit_is_refused(adapted, tmp_path):
+    other = models.make(models.bert, tmp_path / "other")
+    for wrong in ({"adapter": str(tmp_path / "none")}, {"model": str(other)}):
+        with pytest.raises(InputError, match=r"cannot load .* as sentence_model"):
+            load_encoder(dataclasses.replace(adapted, **wrong))
+    with pytest.raises(ValueError, match="adapter belongs to a sentence_model"):
+        EncoderConfig(kind="word_hashes", adapter="folder")
 
 
 def test_a_revision_is_of_what_was_learned(world, model, encoder):
