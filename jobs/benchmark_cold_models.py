@@ -19,6 +19,7 @@ from avrec.models import als
 from avrec.models.als import ALS, ALSConfig
 from avrec.models.landmarks import landmarks
 from avrec.splits import ItemSplit
+from jobs.benchmark_cold_fused import Fused
 
 K = 20
 SIMILAR = 10
@@ -92,6 +93,8 @@ def some_of(given: World, count: int) -> World:
 
 def judged(model: Retriever | Lister, one: ItemCase) -> Scores:
     """Mean recall and ndcg of lists of what is able."""
+    if isinstance(model, Fused):
+        model = model.among(one.able)
     asked = model if isinstance(model, Lister) else among(model, one.able)
     lists = lists_of([asked], one.case, K)[model.name]
     hits = hits_of(lists, one.case.relevant, len(one.able))

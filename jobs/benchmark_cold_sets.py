@@ -131,12 +131,13 @@ def _standardised(vectors: Vectors) -> Vectors:
 
 def _fields(films: list[dict[str, Any]]) -> dict[str, Vectors]:
     """Fields as modalities, as `avrec.models.fields` lays them out."""
-    people = [[*_names(film, "Director"), *_names(film, "Writer")] for film in films]
     places = [[*_names(film, "Country"), *_names(film, "Language")] for film in films]
     lists = {
-        "genres": (([film["Genres"] for film in films]), 256),
+        "genres": ([film["Genres"] for film in films], 256),
+        "title": ([_words(film["Name"]) for film in films], 512),
         "cast": ([_names(film, "Actors") for film in films], 1024),
-        "makers": (people, 1024),
+        "directors": ([_names(film, "Director") for film in films], 1024),
+        "studios": ([_names(film, "Production") for film in films], 512),
         "places": (places, 256),
         "rated": ([_names(film, "Rated") for film in films], 64),
     }
@@ -154,6 +155,11 @@ def _categories(values: Iterable[list[str]], width: int) -> Vectors:
 def _names(film: Mapping[str, Any], key: str) -> list[str]:
     """The names of a list, without what a person did."""
     return [name.split(" (")[0].strip() for name in film.get(key, "").split(",") if name.strip()]
+
+
+def _words(name: str) -> list[str]:
+    """The words of a title, without its year."""
+    return re.findall(r"[^\W_]+", re.sub(r"\(\d{4}\)$", "", name).lower())
 
 
 def _number(pattern: str, text: str) -> float:

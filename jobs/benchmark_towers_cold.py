@@ -17,7 +17,7 @@ warm items alone.
 import argparse
 from collections.abc import Callable, Sequence
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from avrec.models.hybrid import Hybrid, HybridConfig
 from avrec.models.popularity import Popularity
 from jobs import benchmark_cold_sets as sets
 from jobs import benchmark_dropoutnet as dropoutnet
+from jobs.benchmark_cold_fused import Fused, Part, by_likeness, by_vectors, by_walks
 from jobs.benchmark_cold_models import (
     Chance,
     Nearest,
@@ -46,6 +47,7 @@ from jobs.benchmark_cold_models import (
 )
 
 OURS, SIMILAR = "ALS, map and likeness", "popularity of similar items"
+FUSED = "ALS, walks and likeness"
 Setting = TypeVar("Setting")
 Model = Retriever | Lister
 USERS_OF_VALIDATION = 1500
@@ -66,8 +68,21 @@ WIDTH, LENGTH, HIDDEN, DROPOUT = 512, 4.0, 256, 0.5
 """Principal axes of the content that DropoutNet reads, length of its rows, and its setting."""
 ROUNDS, EPOCHS = 12, 48
 """Epochs of DropoutNet after which it is judged, and its last."""
-SOUND, WARM, COLD = (0.1, 0.3), (0.03, 0.1), (0.1, 0.3, 1.0)
-"""Weights of sound beside the picture, and of likeness for warm and cold clips."""
+SHARE = 0.2
+"""Of `by_walks`."""
+
+
+class Clips(NamedTuple):
+    """Weights beside that of walks, which is 1; sound is weighed beside the picture."""
+
+    als: float
+    sound: float
+    sharpness: float
+    warm: float
+    cold: float
+
+
+CLIPS = [Clips(*one) for one in product((0.3, 0.5), (0.1, 0.3), (6.0,), (0.1, 0.2), (0.5, 1.0))]
 
 
 def chosen(
@@ -152,25 +167,30 @@ def movies(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def clips(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """The published split of TikTok, and its cold items."""
     given = sets.clips(arguments.data / sets.CLIPS)
-    valid = some_of(world(given.validation, given.content), USERS_OF_VALIDATION)
+    valid = world(given.validation, given.content)
     asked, one = world(given.test, given.content), valid.cases["overall"]
     reg = chosen("ALS, reg", REGS, lambda reg: factors(valid, reg), one)
     before, after = factors(valid, reg), factors(asked, reg)
-    settings = list(product(SOUND, WARM, COLD))
-    how = chosen("likeness", settings, lambda setting: of_clips(valid, before, setting), one)
+    how = chosen("fused", CLIPS, lambda setting: of_clips(valid, before, setting), one)
     found: dict[str, Model] = {
         "ALS without content": after,
         SIMILAR: Popularity(SIMILAR, popular_alike(asked)),
-        OURS: of_clips(asked, after, how),
+        FUSED: of_clips(asked, after, how),
     }
     return _of_clips({name: _told(name, model, asked) for name, model in found.items()})
 
 
-def of_clips(given: World, model: ALS, setting: tuple[float, float, float]) -> Hybrid:
-    """Likeness of what is seen and heard beside ALS."""
-    sound, warm, cold = setting
-    rows = weighed(given.content, {"audio": sound}).joined()
-    return Hybrid(model, rows, HybridConfig(sharpness=6.0, warm=warm, cold=cold))
+def of_clips(given: World, model: ALS, setting: Clips) -> Fused:
+    """ALS, walks, and likeness of what is seen and heard."""
+    rows = weighed(given.content, {"audio": setting.sound}).joined()
+    ones = np.ones(len(rows), np.float32)
+    alike = np.where(given.trained, np.float32(setting.warm), np.float32(setting.cold))
+    parts = [
+        Part(by_vectors(model), ones * np.float32(setting.als)),
+        Part(by_walks(given.weights, SHARE), ones),
+        Part(by_likeness(rows, setting.sharpness), alike),
+    ]
+    return Fused(FUSED, parts, np.ones(len(rows), bool))
 
 
 def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -209,12 +229,12 @@ def _of_movies(found: dict[str, dict[str, Scores]]) -> list[dict[str, Any]]:
 
 def _of_clips(found: dict[str, dict[str, Scores]]) -> list[dict[str, Any]]:
     figures = [
-        _figure(f"{sets.CLIPS}, {metric}@20", found[OURS]["overall"][metric], "BM3", peer, 1.0)
+        _figure(f"{sets.CLIPS}, {metric}@20", found[FUSED]["overall"][metric], "BM3", peer, 1.0)
         for metric, peer in BM3.items()
     ]
     figures += [
         _figure(f"{sets.CLIPS}, cold items, {metric}@20", value, SIMILAR, peer, SIMILAR_GOAL)
-        for metric, value in found[OURS]["cold"].items()
+        for metric, value in found[FUSED]["cold"].items()
         for peer in (found[SIMILAR]["cold"][metric],)
     ]
     return figures

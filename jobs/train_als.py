@@ -41,9 +41,9 @@ def run(config: RunConfig, workspace: Workspace) -> None:
     run = Run(workspace, run_name("als", recipe), config.workers, config.seed)
     fitted = fit_on_workers(shards(workspace, items, config.split), config.als, run, before)
     factors = Factors(items, fitted.items)
-    trained, joined = factors.known(), content.joined()
-    learned = cold.learn(factors, joined, config.cold)
-    factors = cold.filled(factors, joined, learned)
+    trained = factors.known()
+    learned = cold.learn_from(factors, content, config.cold)
+    factors = cold.filled(factors, content.joined(), learned)
     with workspace.create("als", recipe) as draft:
         draft.notes["started_from"] = workspace.open("als").version if warm else None
         als.save(als.ALS(factors, config.als, trained, fitted.audience), draft)

@@ -46,7 +46,7 @@ def run(config: RunConfig, workspace: Workspace) -> None:
         workspace.remove("towers")
         return
     met = among(model, towers.learned_ids(past, len(pooled.items))).items
-    learned = cold.learn(met, pooled.joined(), config.cold)
+    learned = cold.learn_from(met, pooled, config.cold)
     with workspace.create("towers", recipe) as draft:
         towers.save(model, draft)
         event_files.write(model.curve, draft, now=time.time())

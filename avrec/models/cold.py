@@ -9,19 +9,21 @@ is solved in its smaller form. A ridge pulls to the mean, so what it foretells i
 the warm items' vectors, foretold, have the root mean square length of the learned ones.
 
 Features are the content itself, or those of a kernel of likeness (`avrec.models.landmarks`), with
-which the map follows what content has in common beyond a straight line. The learned vectors may
-be those of ALS, of towers or of any other model; aligning what is learned with what is known of
-the items in closed form follows MARec (Monteil et al., RecSys 2024).
+which the map follows what content has in common beyond a straight line; how much each modality
+counts in it can be learned (`avrec.models.cold_weights`). The learned vectors may be those of ALS,
+of towers or of any other model; aligning what is learned with what is known of the items in closed
+form follows MARec (Monteil et al., RecSys 2024).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from avrec.arrays import Array, Values, Vectors
+from avrec.arrays import Array, Values, Vectors, unit
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
+from avrec.models import cold_weights
 from avrec.models.fields import FIELD, FieldsConfig
 from avrec.models.landmarks import Landmarks, known, landmarks
 from avrec.store import Artifact, Draft
@@ -40,6 +42,9 @@ class ColdConfig:
     """How fast likeness falls with the cosine of two contents; 0 is a straight map of content."""
     max_landmarks: int = 2048
     """Items, at most, that likeness is measured to; the cost of a fit grows with their cube."""
+    weight_steps: int = 0
+    """Steps in which weights of the modalities, sharpness and reg are learned; at 0 modalities
+    weigh alike, and the other two are as given."""
 
     def __post_init__(self) -> None:
         for key in ("reg", "scale"):
@@ -49,23 +54,30 @@ class ColdConfig:
             raise ValueError(f"sharpness must be at least 0 and finite, got {self.sharpness}")
         if self.max_landmarks < 1:
             raise ValueError(f"max_landmarks must be at least 1, got {self.max_landmarks}")
+        if self.weight_steps < 0:
+            raise ValueError(f"weight_steps must be at least 0, got {self.weight_steps}")
 
 
 @dataclass(frozen=True, slots=True)
 class ContentMap:
-    """From content to the space of learned vectors: `(features - x_mean) W + y_mean`."""
+    """From content to the space of learned vectors: `(features - x_mean) W + y_mean`.
+
+    `columns`, where given, scales those of joined content before they are made unit again.
+    """
 
     likeness: Landmarks | None
     x_mean: Values
     y_mean: Values
     weights: Values
+    columns: Values | None = None
 
     def vectors(self, content: Vectors) -> Vectors:
         """Vectors (n, dim) of unit content, which may be of items made a moment ago.
 
         A row of zeros, of which nothing is known, has zeros.
         """
-        features = _features(content, self.likeness)
+        told = content if self.columns is None else _scaled(content, self.columns)
+        features = _features(told, self.likeness)
         found = (features - self.x_mean) @ self.weights + self.y_mean
         return np.asarray(found * known(content)[:, None], np.float32)
 
@@ -95,6 +107,22 @@ def learn(factors: Factors, content: Vectors, config: ColdConfig) -> ContentMap 
     again = (X - x_mean) @ W + y_mean
     stretch = config.scale * _length(Y) / max(_length(again), np.finfo(np.float64).tiny)
     return ContentMap(likeness, x_mean, stretch * y_mean, stretch * W)
+
+
+def learn_from(factors: Factors, content: Content, config: ColdConfig) -> ContentMap | None:
+    """Learn the map from joined modalities, weighed as `weight_steps` says; see `learn`."""
+    joined = content.joined()
+    warm = factors.known() & known(joined)
+    if not config.weight_steps or not warm.any():
+        return learn(factors, joined, config)
+    parts = [content.modalities[name] for name in sorted(content.modalities)]
+    told = [rows[warm] for rows in parts]
+    found = cold_weights.learn(factors.vectors[warm], told, config.weight_steps)
+    widths = [rows.shape[1] for rows in parts]
+    columns = np.repeat(np.sqrt(found.weights), widths).astype(np.float32)
+    settings = replace(config, reg=found.reg, sharpness=found.sharpness)
+    learned = learn(factors, _scaled(joined, columns), settings)
+    return None if learned is None else replace(learned, columns=columns)
 
 
 def fill_cold(factors: Factors, content: Vectors, config: ColdConfig) -> Factors:
@@ -173,7 +201,8 @@ def load(artifact: Artifact, name: str, content: Content) -> ContentMap | None:
     likeness = None
     if facts["sharpness"] is not None:
         likeness = Landmarks(tensors["points"], tensors["lower"], facts["sharpness"])
-    return ContentMap(likeness, tensors["x_mean"], tensors["y_mean"], tensors["weights"])
+    known_ones = (tensors[one] for one in ("x_mean", "y_mean", "weights"))
+    return ContentMap(likeness, *known_ones, tensors.get("columns"))
 
 
 def fields_of(artifact: Artifact, name: str) -> FieldsConfig:
@@ -187,6 +216,8 @@ def _tensors(learned: ContentMap) -> dict[str, Array]:
     found: dict[str, Array] = {
         name: getattr(learned, name) for name in ("x_mean", "y_mean", "weights")
     }
+    if learned.columns is not None:
+        found["columns"] = learned.columns
     if learned.likeness is not None:
         found |= {name: getattr(learned.likeness, name) for name in ("points", "lower")}
     return found
@@ -194,6 +225,10 @@ def _tensors(learned: ContentMap) -> dict[str, Array]:
 
 def _widths(content: Content) -> dict[str, int]:
     return {name: rows.shape[1] for name, rows in sorted(content.modalities.items())}
+
+
+def _scaled(content: Vectors, columns: Values) -> Vectors:
+    return unit(np.asarray(content * columns, np.float32))
 
 
 def _features(content: Vectors, likeness: Landmarks | None) -> Vectors:
