@@ -1,6 +1,8 @@
-"""Several models as one list, where what each says is brought to one spread for each query:
+"""Several models as one list, where what each says is brought to one spread for each query.
 
     score(query, i) = sum_m w_m[i] s_m(query, i) / std_j s_m(query, j)
+
+with the spread over the items `j` that `m` has a weight for.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.sparse import csr_array, diags_array
 
-from avrec.arrays import Mask, Scores, Values, Vectors
+from avrec.arrays import Mask, Scores, Vectors
 from avrec.factors import Retriever
 from avrec.index import TopK, best_of, stacked
 from avrec.interactions import Histories
@@ -26,12 +28,12 @@ class Part:
     """A model, and its weight for each item."""
 
     say: Say
-    weights: Values
+    weights: Scores
 
     def scores(self, some: Histories) -> Scores:
         """What it says, of spread 1 for each query, times its weights; no opinion stays 0."""
         said = self.say(some)
-        spread = said.std(axis=1, keepdims=True)
+        spread = said[:, self.weights > 0].std(axis=1, keepdims=True)
         return np.divide(said, spread, out=np.zeros_like(said), where=spread > 0) * self.weights
 
 
@@ -53,7 +55,9 @@ class Fused:
         for start, stop in pairwise([*range(0, len(histories), QUERIES_PER_BLOCK), len(histories)]):
             rows = np.arange(start, stop, dtype=np.int32)
             some = histories.take(rows)
-            scores = np.sum([part.scores(some) for part in self.parts], axis=0, dtype=np.float32)
+            scores: Scores = np.zeros((len(some), len(self.able)), np.float32)
+            for part in self.parts:
+                scores += part.scores(some)
             scores[:, ~self.able] = -np.inf
             if exclude is not None:
                 barred = exclude.take(rows)
@@ -65,6 +69,11 @@ class Fused:
 def by_vectors(model: Retriever) -> Say:
     """Dot products."""
     return lambda some: np.asarray(model.user_vectors(some) @ model.items.vectors.T, np.float32)
+
+
+def by_matrix(matrix: Vectors) -> Say:
+    """Sums of the rows of a history's items."""
+    return lambda some: np.asarray(some.matrix(len(matrix)) @ matrix, np.float32)
 
 
 def by_walks(weights: csr_array, share: float) -> Say:
@@ -79,12 +88,15 @@ def by_walks(weights: csr_array, share: float) -> Say:
     """
     by_user, by_item = (np.maximum(weights.sum(axis=axis), 1) for axis in (1, 0))
     back = csr_array(diags_array(by_item**-share) @ weights.T @ diags_array(1 / by_user))
-    return lambda some: np.asarray(
-        (some.matrix(len(by_item)) @ back @ weights).toarray(), np.float32
-    )
+
+    def say(some: Histories) -> Scores:
+        walked = some.matrix(len(by_item)) @ back @ weights
+        return np.asarray(walked.toarray(), np.float32)
+
+    return say
 
 
 def by_likeness(rows: Vectors, sharpness: float) -> Say:
-    """Sums over a history of the kernel of `avrec.models.landmarks` between unit rows."""
-    kernel = np.exp(sharpness * (rows @ rows.T - 1))
-    return lambda some: np.asarray(some.matrix(len(rows)) @ kernel, np.float32)
+    """Sums of the kernel of `avrec.models.landmarks` between unit rows; at 0, of their cosine."""
+    cosine = rows @ rows.T
+    return by_matrix(np.exp(sharpness * (cosine - 1)) if sharpness else cosine)

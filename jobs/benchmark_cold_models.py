@@ -17,7 +17,6 @@ from avrec.interactions import Histories, histories
 from avrec.metrics import ndcg, recall
 from avrec.models import als
 from avrec.models.als import ALS, ALSConfig
-from avrec.models.landmarks import landmarks
 from avrec.splits import ItemSplit
 from jobs.benchmark_cold_fused import Fused
 
@@ -50,23 +49,6 @@ class Chance:
         rng, rows = np.random.default_rng(0), np.flatnonzero(self.able).astype(np.int32)
         drawn = [rng.choice(rows, k, replace=False) for _ in range(len(histories))]
         return TopK(np.stack(drawn), np.zeros((len(histories), k), np.float32))
-
-
-class Nearest:
-    """What is nearest to a history by content: to its mean, or by a sum of likeness."""
-
-    name = "nearest content"
-
-    def __init__(self, content: Content, sharpness: float) -> None:
-        rows = content.joined()
-        if sharpness:
-            rows = landmarks(rows, sharpness, len(rows)).features(rows)
-        self.items = Factors(content.items, rows)
-
-    def user_vectors(self, histories: Histories) -> Vectors:
-        """Sums of what the items of each history have."""
-        told = histories.matrix(len(self.items.vectors))
-        return np.asarray(told @ self.items.vectors, np.float32)
 
 
 def world(split: ItemSplit, content: Content, unasked: Mask | None = None) -> World:

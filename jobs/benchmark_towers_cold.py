@@ -3,38 +3,41 @@
 `ml-1m-full`: a fifth of the items is hidden wholly, and a fifth of the others, besides, while
 settings are chosen; 10 % of what each user took to among the rest, the latest, is held back too.
 Lists are of the cold items, of the warm ones, and of all. Peers are chance, what is nearest to the
-history by content (of text alone or of all, by mean or by a kernel of likeness), and DropoutNet
+history by content (by the mean or by a kernel of likeness), and DropoutNet
 (`jobs.benchmark_dropoutnet`) on the same factors and content. Ours are ALS with cold vectors from
-`avrec.models.cold`, and the same with likeness beside it (`avrec.models.hybrid`).
+`avrec.models.cold`, with weights of modalities by `avrec.models.cold_weights` if that is chosen;
+and beside it, for cold items alone, the same map onto what each user took to, and likeness.
 
 `tiktok-mm`: lists over all items for the published test, and for its pairs with a cold item among
 the cold items, where the peer is how popular the ten most similar warm items are.
 
-Settings are those of the best ndcg@20 of the validation, among 1,500 of its users; ALS's by its
-warm items alone.
+Settings are those of the best ndcg@20 of the validation, on `ml-1m-full` among 1,500 of its users;
+ALS's by its warm items alone. There each side has TRIES of them, and weights of modalities that
+were learned for ours are offered to all.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
+from avrec.arrays import Vectors
+from avrec.embed.pool import Content
 from avrec.evaluate import ItemCase
-from avrec.factors import Retriever
+from avrec.factors import Factors, Retriever
 from avrec.index import Lister
+from avrec.models import cold_weights
 from avrec.models.als import ALS
 from avrec.models.cold import ColdConfig, fill_cold
-from avrec.models.hybrid import Hybrid, HybridConfig
 from avrec.models.popularity import Popularity
 from jobs import benchmark_cold_sets as sets
 from jobs import benchmark_dropoutnet as dropoutnet
-from jobs.benchmark_cold_fused import Fused, Part, by_likeness, by_vectors, by_walks
+from jobs.benchmark_cold_fused import Fused, Part, by_likeness, by_matrix, by_vectors, by_walks
 from jobs.benchmark_cold_models import (
     Chance,
-    Nearest,
     Scores,
     World,
     factors,
@@ -47,27 +50,64 @@ from jobs.benchmark_cold_models import (
 )
 
 OURS, SIMILAR = "ALS, map and likeness", "popularity of similar items"
-FUSED = "ALS, walks and likeness"
+NEAREST, FUSED = "nearest content", "ALS, walks and likeness"
 Setting = TypeVar("Setting")
 Model = Retriever | Lister
+Weights = Mapping[str, float]
+"""Weights of modalities; 1 where none is named."""
 USERS_OF_VALIDATION = 1500
 GOAL, WARM_GOAL, SIMILAR_GOAL = 1.3, 0.99, 3.0
 BM3 = {"recall": 0.0957, "ndcg": 0.0404}
 REGS = (0.003, 0.01, 0.03)
-WEIGHINGS: tuple[dict[str, float], ...] = (
-    {},
-    {sets.TEXT: 3.0, "genres": 1.5, "year": 1.5, "cast": 0.7, "makers": 0.4},
-)
-"""Weights of modalities; 1 where none is named."""
-CURVES = ((0.0, 1.0), (0.5, 0.3), (1.0, 0.3), (1.0, 0.6), (2.0, 0.3))
+STEPS = 30
+"""Of learning the weights of modalities."""
+TRIES = 16
+"""Settings that nearest content, DropoutNet and ours are each tried with."""
+SHARPNESS = (0.0, 4.0, 8.0, 12.0)
+"""How sharp likeness is; 0 is the cosine with the mean of a history."""
+CURVES = ((0.0, 1.0), (1.0, 0.3), (2.0, 0.3))
 """How sharp the kernel of the map is, and its penalty."""
-NEAREST = (((sets.TEXT,), 0.0), ((sets.TEXT,), 4.0), ((sets.TEXT,), 8.0), ((), 0.0), ((), 8.0))
-"""Modalities, or all, and how sharp likeness is; 0 is the cosine with the mean of a history."""
-LIKENESS = (0.0, 0.3, 0.6, 1.0)
-WIDTH, LENGTH, HIDDEN, DROPOUT = 512, 4.0, 256, 0.5
-"""Principal axes of the content that DropoutNet reads, length of its rows, and its setting."""
-ROUNDS, EPOCHS = 12, 48
-"""Epochs of DropoutNet after which it is judged, and its last."""
+TAKEN, LIKENESS, SHARP = (0.0, 0.1, 0.2), (0.0, 0.1, 0.2, 0.4), 8.0
+"""Weights of what was taken to and of likeness of the text beside the map, which weighs 1."""
+WIDTH, ROUNDS = 512, 4
+"""Principal axes of the content that DropoutNet reads, and epochs after which it is judged."""
+
+
+class Near(NamedTuple):
+    """Settings of nearest content: modalities, or all, their weights, how sharp."""
+
+    names: tuple[str, ...]
+    weights: Weights
+    sharpness: float
+
+
+class Map(NamedTuple):
+    """Settings of the map."""
+
+    weights: Weights
+    sharpness: float
+    reg: float
+
+
+class Peer(NamedTuple):
+    """A setting of DropoutNet: are modalities weighed, and the length of a row of content."""
+
+    weighed: bool
+    length: float
+    dropout: float
+    hidden: int
+
+
+PEERS = (
+    Peer(False, 4.0, 0.5, 256),
+    Peer(True, 4.0, 0.5, 256),
+    Peer(True, 4.0, 0.9, 256),
+    Peer(True, 12.0, 0.5, 256),
+    Peer(True, 12.0, 0.9, 256),
+    Peer(True, 4.0, 0.75, 512),
+    Peer(False, 12.0, 0.75, 256),
+    Peer(True, 4.0, 1.0, 256),
+)
 SHARE = 0.2
 """Of `by_walks`."""
 
@@ -98,34 +138,62 @@ def chosen(
     return settings[best]
 
 
-def of_nearest(given: World, setting: tuple[tuple[str, ...], float]) -> Nearest:
-    """Of all modalities, or the named ones."""
-    names, sharpness = setting
-    return Nearest(weighed(given.content, {}, *names), sharpness)
+def of_nearest(content: Content, how: Near) -> Fused:
+    """Likeness alone."""
+    rows = weighed(content, how.weights, *how.names).joined()
+    ones = np.ones(len(rows), np.float32)
+    return Fused(NEAREST, [Part(by_likeness(rows, how.sharpness), ones)], ones > 0)
 
 
-def of_map(given: World, model: ALS, setting: tuple[dict[str, float], tuple[float, float]]) -> ALS:
+def learned(given: World, model: ALS) -> Map:
+    """Weights of modalities, with their sharpness and penalty."""
+    modalities, warm = given.content.modalities, given.trained
+    told = [modalities[name][warm] for name in sorted(modalities)]
+    found = cold_weights.learn(model.items.vectors[warm], told, STEPS)
+    weights = dict(zip(sorted(modalities), found.weights.tolist(), strict=True))
+    return Map(weights, found.sharpness, found.reg)
+
+
+def of_map(given: World, vectors: Vectors, how: Map) -> Factors:
     """Cold items' vectors by the closed form."""
-    weights, (sharpness, reg) = setting
-    content = weighed(given.content, weights).joined()
-    config = ColdConfig(reg=reg, sharpness=sharpness, max_landmarks=len(content))
-    filled = fill_cold(model.items, content, config)
-    return ALS(filled, model.config, given.trained)
+    content = weighed(given.content, how.weights).joined()
+    config = ColdConfig(reg=how.reg, sharpness=how.sharpness, max_landmarks=len(content))
+    return fill_cold(Factors(given.content.items, vectors), content, config)
 
 
-def of_hybrid(given: World, model: ALS, cold: float) -> Hybrid:
-    """Likeness of text beside what the map foretells; warm items as they are."""
+def of_mapped(given: World, model: ALS, how: Map) -> ALS:
+    """ALS with cold items by the map."""
+    return ALS(of_map(given, model.items.vectors, how), model.config, given.trained)
+
+
+def of_fused(given: World, model: ALS, how: Map) -> Callable[[tuple[float, float]], Fused]:
+    """By weights of two more for cold items: what was taken to, mapped alike, and likeness."""
+    cold = (~given.trained).astype(np.float32)
+    own = np.diag(given.trained.astype(np.float32))
+    taken = np.ascontiguousarray(of_map(given, own, how).vectors.T)
     text = weighed(given.content, {}, sets.TEXT).joined()
-    config = HybridConfig(sharpness=8.0, warm=0.0, cold=cold)
-    return Hybrid(model, text, config, given.trained)
+    says = by_matrix(taken), by_likeness(text, SHARP)
+    parts = [Part(by_vectors(of_mapped(given, model, how)), np.ones_like(cold))]
+
+    def of(weights: tuple[float, float]) -> Fused:
+        more = [
+            Part(say, cold * np.float32(weight))
+            for say, weight in zip(says, weights, strict=True)
+            if weight
+        ]
+        return Fused(OURS, [*parts, *more], cold >= 0)
+
+    return of
 
 
-def of_dropoutnet(given: World, model: ALS, epochs: int) -> dict[int, dropoutnet.DropoutNet]:
+def of_dropoutnet(
+    given: World, model: ALS, contents: Mapping[bool, Vectors], peer: Peer
+) -> dict[tuple[Peer, int], dropoutnet.DropoutNet]:
     """Train, and keep it as it is after every some epochs."""
-    content = LENGTH * principal(given.content, WIDTH)
-    setting = dropoutnet.Setting(DROPOUT, HIDDEN, epochs)
+    setting = dropoutnet.Setting(peer.dropout, peer.hidden, 2 * ROUNDS)
+    content = np.float32(peer.length) * contents[peer.weighed]
     course = dropoutnet.fit(model, given.trained, content, given.past, setting)
-    return {epoch: net for epoch, net in course if epoch % ROUNDS == 0}
+    return {(peer, epoch): net for epoch, net in course if epoch % ROUNDS == 0}
 
 
 def movies(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -136,32 +204,45 @@ def movies(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     asked, cold = world(given.test, given.content), valid.cases["cold"]
     reg = chosen("ALS, reg", REGS, lambda reg: factors(valid, reg), valid.cases["warm"])
     before, after = factors(valid, reg), factors(asked, reg)
+    best = learned(valid, before)
+    print(f"learned: {best}", flush=True)
     near = chosen(
-        "nearest content",
         NEAREST,
-        lambda setting: of_nearest(valid, setting),
+        [Near(*told, sharp) for told, sharp in product(_contents(best.weights), SHARPNESS)],
+        lambda how: of_nearest(given.content, how),
         cold,
     )
-    nets = of_dropoutnet(valid, before, EPOCHS)
-    epochs = chosen("DropoutNet, epochs", list(nets), nets.__getitem__, cold)
-    how = chosen(
-        "map",
-        list(product(WEIGHINGS, CURVES)),
-        lambda setting: of_map(valid, before, setting),
+    axes = {
+        some: principal(weighed(given.content, best.weights if some else {}), WIDTH)
+        for some in (False, True)
+    }
+    nets: dict[tuple[Peer, int], dropoutnet.DropoutNet] = {}
+    for peer in PEERS:
+        nets |= of_dropoutnet(valid, before, axes, peer)
+    net = chosen("DropoutNet", list(nets), nets.__getitem__, cold)
+    maps = [Map({}, *curve) for curve in CURVES]
+    how = chosen("map", [*maps, best], lambda how: of_mapped(valid, before, how), cold)
+    fused = chosen(
+        "map, taken and likeness",
+        list(product(TAKEN, LIKENESS)),
+        of_fused(valid, before, how),
         cold,
     )
-    mapped = of_map(valid, before, how)
-    weight = chosen("likeness", LIKENESS, lambda weight: of_hybrid(valid, mapped, weight), cold)
-    mapped = of_map(asked, after, how)
     found: dict[str, Model] = {
         "chance": Chance(asked.cases["cold"].able),
-        "nearest content": of_nearest(asked, near),
-        "DropoutNet": of_dropoutnet(asked, after, epochs)[epochs],
+        NEAREST: of_nearest(given.content, near),
+        "DropoutNet": of_dropoutnet(asked, after, axes, net[0])[net],
         "ALS without content": after,
-        "ALS and map": mapped,
-        OURS: of_hybrid(asked, mapped, weight),
+        "ALS and map": of_mapped(asked, after, how),
+        OURS: of_fused(asked, after, how)(fused),
     }
     return _of_movies({name: _told(name, model, asked) for name, model in found.items()})
+
+
+def _contents(weights: Weights) -> list[tuple[tuple[str, ...], Weights]]:
+    """What nearest content is tried with."""
+    few = (sets.TEXT, "genres", "year")
+    return [((sets.TEXT,), {}), ((), {}), ((), weights), (few, weights)]
 
 
 def clips(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -184,7 +265,7 @@ def of_clips(given: World, model: ALS, setting: Clips) -> Fused:
     """ALS, walks, and likeness of what is seen and heard."""
     rows = weighed(given.content, {"audio": setting.sound}).joined()
     ones = np.ones(len(rows), np.float32)
-    alike = np.where(given.trained, np.float32(setting.warm), np.float32(setting.cold))
+    alike = np.where(given.trained, setting.warm, setting.cold).astype(np.float32)
     parts = [
         Part(by_vectors(model), ones * np.float32(setting.als)),
         Part(by_walks(given.weights, SHARE), ones),
@@ -207,7 +288,7 @@ def run(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def _told(name: str, model: Model, asked: World) -> dict[str, Scores]:
     """Recall and ndcg by case; of chance and of what is nearest, among cold items alone."""
-    cases = ("cold",) if isinstance(model, Chance | Nearest) else tuple(asked.cases)
+    cases = ("cold",) if name in ("chance", NEAREST) else tuple(asked.cases)
     found = {case: judged(model, asked.cases[case]) for case in cases}
     words = [
         f"{case} {scores['recall']:.4f} {scores['ndcg']:.4f}" for case, scores in found.items()
@@ -219,7 +300,7 @@ def _told(name: str, model: Model, asked: World) -> dict[str, Scores]:
 def _of_movies(found: dict[str, dict[str, Scores]]) -> list[dict[str, Any]]:
     figures = [
         _figure(f"{sets.MOVIES}, cold items, {metric}@20", found[OURS]["cold"][metric], name, peer)
-        for name in ("chance", "nearest content", "DropoutNet")
+        for name in ("chance", NEAREST, "DropoutNet")
         for metric, peer in found[name]["cold"].items()
     ]
     name, warm = "ALS without content", found["ALS without content"]["warm"]["ndcg"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from avrec.arrays import Array, Values, Vectors, unit
+from avrec.arrays import Array, Values, Vector, Vectors, unit
 from avrec.embed.pool import Content
 from avrec.errors import ArtifactError
 from avrec.factors import Factors
@@ -69,7 +69,7 @@ class ContentMap:
     x_mean: Values
     y_mean: Values
     weights: Values
-    columns: Values | None = None
+    columns: Vector | None = None
 
     def vectors(self, content: Vectors) -> Vectors:
         """Vectors (n, dim) of unit content, which may be of items made a moment ago.
@@ -201,8 +201,8 @@ def load(artifact: Artifact, name: str, content: Content) -> ContentMap | None:
     likeness = None
     if facts["sharpness"] is not None:
         likeness = Landmarks(tensors["points"], tensors["lower"], facts["sharpness"])
-    known_ones = (tensors[one] for one in ("x_mean", "y_mean", "weights"))
-    return ContentMap(likeness, *known_ones, tensors.get("columns"))
+    x_mean, y_mean, weights = (tensors[one] for one in ("x_mean", "y_mean", "weights"))
+    return ContentMap(likeness, x_mean, y_mean, weights, tensors.get("columns"))
 
 
 def fields_of(artifact: Artifact, name: str) -> FieldsConfig:
@@ -227,7 +227,7 @@ def _widths(content: Content) -> dict[str, int]:
     return {name: rows.shape[1] for name, rows in sorted(content.modalities.items())}
 
 
-def _scaled(content: Vectors, columns: Values) -> Vectors:
+def _scaled(content: Vectors, columns: Vector) -> Vectors:
     return unit(np.asarray(content * columns, np.float32))
 
 

@@ -4,8 +4,8 @@ For unit vectors in each modality `m`, weights `s` and learned vectors `Y`, less
 
     k(i, j) = exp(sum_m s_m (cos_m(i, j) - 1))
 
-is the kernel of `avrec.models.landmarks` on modalities weighed by s_m, as sharp as their sum. What a
-kernel ridge regression foretells of an item from all others misses it by
+is the kernel of `avrec.models.landmarks` on modalities weighed by s_m, as sharp as their sum. What
+a kernel ridge regression foretells of an item from all others misses it by
 
     e_i = ((K + reg I)^-1 Y)_i / ((K + reg I)^-1)_ii
 
@@ -56,7 +56,7 @@ def learn(vectors: Vectors, modalities: Sequence[Vectors], steps: int) -> Weighi
     rule = torch.optim.Adam([logs], lr=RATE)
     for _ in range(steps if Y.any() else 0):
         rule.zero_grad()
-        error(Y, cosines.double(), logs.exp()).backward()
+        torch.autograd.backward(error(Y, cosines.double(), logs.exp()))
         rule.step()
     found = logs.detach().exp().numpy()
     sharpness = float(found[:-1].sum())

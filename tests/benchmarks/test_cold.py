@@ -4,16 +4,21 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from scipy.sparse import csr_array
 
 from avrec.embed.pool import Content
-from avrec.factors import Factors
+from avrec.factors import Factors, among
+from avrec.index import as_lister
+from avrec.interactions import Histories
 from avrec.models import als
 from avrec.models.als import ALS, ALSConfig
 from avrec.splits import ItemSplit
 from jobs import benchmark_cold_models as models
 from jobs import benchmark_cold_sets as sets
 from jobs import benchmark_dropoutnet as dropoutnet
-from jobs.benchmark_towers_cold import of_hybrid, of_map
+from jobs.benchmark_cold_fused import Fused, Part, by_walks
+from jobs.benchmark_towers_cold import Clips as ClipsSetting
+from jobs.benchmark_towers_cold import Map, Near, of_clips, of_fused, of_mapped, of_nearest
 from tests.models.worlds import tastes
 
 
@@ -71,6 +76,9 @@ def test_fields_tell_what_items_share_and_votes_are_none(films):
     assert alike[0, 1] < 0.5
 
 
+MAP = Map({}, 0.0, 1.0)
+
+
 def planted():
     """Three tastes; the last items are cold, and asked of all who like their kind."""
     world = tastes(num_users=90, num_items=60, num_cold=0, length=12)
@@ -100,22 +108,28 @@ def test_every_model_beats_chance_on_cold_items(known, monkeypatch):
     monkeypatch.setattr(models, "K", 3)
     given, model, _ = known
     cold = given.cases["cold"]
-    mapped = of_map(given, model, ({}, (0.0, 1.0)))
     rows = given.content.joined()
     setting = dropoutnet.Setting(0.5, 32, 30)
     *_, (_, net) = dropoutnet.fit(model, given.trained, rows, given.past, setting)
+    others = [
+        of_mapped(given, model, MAP),
+        of_fused(given, model, MAP)((0.2, 0.2)),
+        net,
+        of_nearest(given.content, Near((), {}, 4.0)),
+        of_nearest(given.content, Near((sets.TEXT,), {}, 0.0)),
+    ]
     chance = models.judged(models.Chance(cold.able), cold)["recall"]
-    for other in (mapped, of_hybrid(given, mapped, 1.0), net, models.Nearest(given.content, 4.0)):
+    for other in others:
         assert models.judged(other, cold)["recall"] > 2 * chance
 
 
 def test_warm_items_are_listed_as_before(known):
     given, model, _ = known
-    mapped = of_map(given, model, ({}, (0.0, 1.0)))
-    hybrid = of_hybrid(given, mapped, 1.0)
-    before = model.user_vectors(given.past) @ model.items.vectors[given.trained].T
-    after = hybrid.user_vectors(given.past) @ hybrid.items.vectors[given.trained].T
-    np.testing.assert_allclose(after, before, atol=1e-5)
+    fused, cold = of_fused(given, model, MAP)((0.2, 0.2)), ~given.trained
+    before = as_lister(among(model, given.trained)).lists(given.past, 5)
+    after = fused.among(given.trained).lists(given.past, 5)
+    np.testing.assert_array_equal(after.idx, before.idx)
+    assert cold.any()
 
 
 def test_a_cold_item_is_as_popular_as_those_alike(known):
@@ -132,3 +146,32 @@ def test_some_users_are_judged_for_all(known):
     given, _, _ = known
     few = models.some_of(given, 7)
     assert len(few.cases["cold"].case.users) == 7
+
+
+def test_clips_are_listed_for_their_fans_whether_warm_or_cold(known, monkeypatch):
+    monkeypatch.setattr(models, "K", 3)
+    given, model, _ = known
+    [rows] = given.content.modalities.values()
+    seen = Content(given.content.items, {"audio": rows, "image": rows})
+    model = of_clips(given._replace(content=seen), model, ClipsSetting(0.3, 0.3, 6.0, 0.2, 1.0))
+    chance = models.judged(models.Chance(given.cases["cold"].able), given.cases["cold"])
+    assert models.judged(model, given.cases["cold"])["recall"] > 2 * chance["recall"]
+    warm = given._replace(content=seen).cases["overall"]
+    assert not set(model.lists(warm.case.histories, 3).idx.ravel().tolist()) <= {-1}
+
+
+def test_walks_reach_what_those_who_took_to_an_item_took_to():
+    """Two users share item 1; from item 0 a walk goes on to 0, 1 by the first, never to 2."""
+    weights = csr_array(np.array([[1, 1, 0], [0, 1, 1]], np.float32))
+    [scores] = by_walks(weights, 1.0)(Histories.of([np.array([0], np.int32)]))
+    np.testing.assert_allclose(scores, [0.5, 0.5, 0])
+
+
+def test_parts_say_as_much_as_they_weigh_whatever_their_scale():
+    one = Histories.of([np.array([0], np.int32)])
+    small = Part(lambda _: np.array([[0.0, 1, 2]], np.float32), np.full(3, 2, np.float32))
+    large = Part(lambda _: np.array([[2000.0, 1000, 0]], np.float32), np.ones(3, np.float32))
+    able = np.array([True, True, False])
+    fused = Fused("both", [small, large], able)
+    assert fused.lists(one, 3).idx.tolist() == [[1, 0, -1]]
+    assert fused.among(~able).lists(one, 1).idx.tolist() == [[2]]

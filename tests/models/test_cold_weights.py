@@ -42,9 +42,7 @@ def test_the_error_is_that_of_items_left_out_one_by_one(rng):
     missed = 0.0
     for item in range(7):
         rest = np.arange(7) != item
-        foretold = K[item, rest] @ np.linalg.solve(
-            K[np.ix_(rest, rest)] + reg * np.eye(6), Y[rest]
-        )
+        foretold = K[item, rest] @ np.linalg.solve(K[np.ix_(rest, rest)] + reg * np.eye(6), Y[rest])
         missed += ((Y[item] - foretold) ** 2).sum()
     settings = torch.tensor([*weights, reg])
     found = error(torch.from_numpy(Y), torch.from_numpy(cosines), settings)
