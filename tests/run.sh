@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every test, set-up included: the plain ones first (under a minute), then the slow ones and those
-# on real Ray nodes. Arguments go to pytest: `bash tests/run.sh -m 'not ray and not slow'`.
+# Every test, set-up included: the plain ones first (a process a core, under a minute on two), then
+# the slow ones and those on real Ray nodes, one at a time. Arguments go to pytest:
+# `bash tests/run.sh -n auto -m 'not ray and not slow'`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 bash cluster/install.sh dev
@@ -14,5 +15,6 @@ export RAY_USAGE_STATS_ENABLED=0 HF_HUB_OFFLINE=1 OMP_NUM_THREADS=2
 if [ $# -gt 0 ]; then
   exec .venv/bin/python -m pytest -q "$@"
 fi
-.venv/bin/python -m pytest -q -m 'not ray and not slow and not gpu'
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n auto --maxprocesses=4 --dist=loadfile \
+  -m 'not ray and not slow and not gpu'
 .venv/bin/python -m pytest -q -m '(ray or slow) and not gpu'
