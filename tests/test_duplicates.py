@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avrec.alike import DuplicatesConfig
@@ -71,6 +71,7 @@ def test_uploads_of_a_work_are_one_group_and_an_item_alone_has_no_row(shown):
     assert all(0.7 < value <= 1 for value in found["similarity"].to_pylist())
 
 
+@settings(max_examples=20)
 @given(shown=works, data=st.data())
 def test_neither_order_nor_names_matter(shown, data):
     names = [f"i{n}" for n in range(len(shown))]

@@ -2,7 +2,7 @@ import os
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from avrec.ledger import Failure, Ledger, forget, held
@@ -76,6 +76,7 @@ def test_of_nothing_is_nothing(root_uri):
     forget(work.root, "tags@1")
 
 
+@settings(max_examples=20)
 @given(OUTCOMES, st.data())
 def test_order_repetition_and_partition_do_not_matter(tmp_path_factory, outcomes, data):
     work = ledger(tmp_path_factory.mktemp("ledger"))

@@ -26,15 +26,20 @@ def odd_child(body, name="probe"):
     return CHILD.format(name=name, body=body)
 
 
-@pytest.fixture
-def clip(tmp_path):
-    return write_clip(tmp_path / "clip.mp4", seconds=1)
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", seconds=1)
 
 
-def test_gives_what_decoding_here_gives(clip):
-    with Sandbox(Limits()) as sandbox:
-        assert sandbox.probe(clip) == probe(clip)
-        there, here = sandbox.decode(clip, Plan()), decode(clip, Plan())
+@pytest.fixture(scope="module")
+def sandbox():
+    with Sandbox(Limits()) as started:
+        yield started
+
+
+def test_gives_what_decoding_here_gives(clip, sandbox):
+    assert sandbox.probe(clip) == probe(clip)
+    there, here = sandbox.decode(clip, Plan()), decode(clip, Plan())
     np.testing.assert_array_equal(there.frames, here.frames)
     np.testing.assert_array_equal(there.waveform, here.waveform)
     np.testing.assert_array_equal(there.frame_seconds, here.frame_seconds)
@@ -149,10 +154,10 @@ def test_no_more_is_kept_than_is_allowed(tmp_path):
         ("page.mp4", "<!doctype html><video src=clip.mp4>"),
     ],
 )
-def test_a_file_that_names_others_is_refused(clip, name, content):
+def test_a_file_that_names_others_is_refused(clip, sandbox, name, content):
     path = clip.with_name(name)
     path.write_text(content)
-    with Sandbox(Limits()) as sandbox, pytest.raises(MediaError, match="not_media"):
+    with pytest.raises(MediaError, match="not_media"):
         sandbox.decode(path, Plan())
 
 

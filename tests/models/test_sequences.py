@@ -25,8 +25,8 @@ CONFIG = TowersConfig(
     num_heads=2,
     history_length=8,
     epochs=12,
-    batch_size=16,
-    learning_rate=0.01,
+    batch_size=64,
+    learning_rate=0.03,
     weight_decay=0.0,
     user="sasrec",
     sequence=SequenceConfig(num_blocks=1, dropout=0.1, num_negatives=12),
@@ -65,11 +65,18 @@ def test_what_follows_is_foretold(ring, kind, similarity):
     assert (first_guess(model, STARTS) == expected).mean() > 0.8
 
 
+GENTLY = {"epochs": 25, "batch_size": 16, "learning_rate": 0.01}
+
+
 @pytest.mark.parametrize(
-    ("loss", "negatives"), [*(("sampled", kind) for kind in negatives.KINDS), ("gbce", "mixed")]
+    ("loss", "negatives", "pace"),
+    [
+        *(("sampled", kind, {"epochs": 20}) for kind in negatives.KINDS),
+        ("gbce", "mixed", GENTLY),
+    ],
 )
-def test_negatives_stand_for_the_catalogue(ring, loss, negatives):
-    config = dataclasses.replace(changed(loss=loss, negatives=negatives), epochs=25)
+def test_negatives_stand_for_the_catalogue(ring, loss, negatives, pace):
+    config = dataclasses.replace(changed(loss=loss, negatives=negatives), **pace)
     model = towers.fit(ring, CONTENT, config, seed=0)
     expected = (np.arange(NUM_ITEMS) + 3) % NUM_ITEMS
     assert (first_guess(model, STARTS) == expected).mean() > 0.8
@@ -96,7 +103,7 @@ def parts(ring, config, seed=0):
 
 def test_loss_is_the_mean_over_steps_of_the_softmax(ring):
     """A mean does not count places, so that each step is as if the history ended there."""
-    config = changed(user="mean", dropout=0.0)
+    config = dataclasses.replace(changed(user="mean", dropout=0.0), batch_size=16)
     net, loss, batch, _ = parts(ring, config)
     marks = batch["marks"] * np.arange(1, 17, dtype=np.float32)[:, None]
     dealt = ALONE.deal({**batch, "marks": marks})
@@ -234,34 +241,33 @@ def test_a_history_in_company_and_an_empty_one(ring):
     assert model.user_vectors(Histories.of([])).shape == (0, 16)
 
 
-def turning(told):
+def turning():
     """After what is liked comes the next item of the ring, after what is played the one before.
 
-    `told` is which column says so: half of all steps are likes, watched to the end.
+    Half of all steps are likes, watched to the end.
     """
     rng = np.random.default_rng(0)
     liked = rng.random((150, 10)) < 0.5
     turns = np.where(liked, 1, -1)
     rows = (rng.integers(NUM_ITEMS, size=(150, 1)) + np.cumsum(turns, axis=1) - turns) % NUM_ITEMS
     kinds = np.where(liked, 1 + EVENT_KINDS.index("like"), 1 + EVENT_KINDS.index("play"))
-    known = {
-        "kinds": {"kinds": kinds.astype(np.int8).ravel()},
-        "shares": {"shares": np.where(liked, 1.0, 0.3).astype(np.float32).ravel()},
-    }
     flat = Histories.of(list(rows.astype(np.int32)))
-    return dataclasses.replace(flat, **known[told]), rows[:, -1] + turns[:, -1]
+    shares = np.where(liked, 1.0, 0.3).astype(np.float32).ravel()
+    told = dataclasses.replace(flat, kinds=kinds.astype(np.int8).ravel(), shares=shares)
+    return told, rows[:, -1] + turns[:, -1]
 
 
-@pytest.mark.parametrize("told", ["kinds", "shares"])
-def test_what_kind_of_event_it_was_and_how_much_was_watched_is_learned_from(told):
-    histories, following = turning(told)
-    config = dataclasses.replace(changed(user="sasrec"), epochs=20)
-    right = {}
-    for name in (f"with_{told}", "with_weights"):
-        model = towers.fit(histories, CONTENT, changed(config, **{name: True}), seed=0)
-        right[name] = (first_guess(model, histories) == following % NUM_ITEMS).mean()
-    assert right[f"with_{told}"] > 0.8
-    assert right["with_weights"] < 0.65
+@pytest.mark.parametrize(
+    ("read", "least", "most"),
+    [("with_kinds", 0.8, 1), ("with_shares", 0.8, 1), ("with_weights", 0, 0.65)],
+)
+def test_what_kind_of_event_it_was_and_how_much_was_watched_is_learned_from(read, least, most):
+    """Weights are all one, so that who reads nothing else can only guess which way it goes."""
+    histories, following = turning()
+    config = dataclasses.replace(CONFIG, batch_size=75, epochs=25)
+    model = towers.fit(histories, CONTENT, changed(config, **{read: True}), seed=0)
+    right = (first_guess(model, histories) == following % NUM_ITEMS).mean()
+    assert least <= right <= most
 
 
 def test_an_average_of_weights_is_what_is_kept(ring):

@@ -95,8 +95,39 @@ class Tab:
         path.write_bytes(base64.b64decode(shot["data"]))
 
 
+class Chromium:
+    """A browser whose tabs share nothing: each has a context, cookies and storage of its own."""
+
+    def __init__(self, port):
+        self._socket = f"ws://127.0.0.1:{port}/devtools/"
+        self._id = f"browser/{_version(port)['webSocketDebuggerUrl'].rpartition('/')[2]}"
+
+    @contextmanager
+    def tab(self):
+        with connect(self._socket + self._id) as own:
+            context = _asked(own, "Target.createBrowserContext")
+            blank = {"url": "about:blank", **context}
+            target = _asked(own, "Target.createTarget", **blank)["targetId"]
+            with connect(f"{self._socket}page/{target}", max_size=None) as socket:
+                yield Tab(socket)
+            _asked(own, "Target.disposeBrowserContext", **context)
+
+
+def _asked(socket, method, **params):
+    socket.send(json.dumps({"id": 1, "method": method, "params": params}))
+    while (told := json.loads(socket.recv(timeout=30))).get("id") != 1:
+        pass
+    return told["result"]
+
+
+def _version(port):
+    import httpx  # noqa: PLC0415
+
+    return httpx.get(f"http://127.0.0.1:{port}/json/version", trust_env=False).json()
+
+
 @contextmanager
-def tab(folder, wait_until):
+def chromium(folder, wait_until):
     """Start a browser whose profile is in `folder`, and end it."""
     command = [BINARY, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
     quiet = subprocess.DEVNULL
@@ -104,18 +135,6 @@ def tab(folder, wait_until):
         try:
             port = folder / "DevToolsActivePort"
             wait_until(lambda: port.exists() and port.read_text().count("\n"))
-            number = port.read_text().split()[0]
-            with connect(
-                f"ws://127.0.0.1:{number}/devtools/page/{target(number)}", max_size=None
-            ) as socket:
-                yield Tab(socket)
+            yield Chromium(port.read_text().split()[0])
         finally:
             process.terminate()
-
-
-def target(port):
-    """Id of the first page."""
-    import httpx  # noqa: PLC0415
-
-    told = httpx.get(f"http://127.0.0.1:{port}/json/list", trust_env=False).json()
-    return next(one["id"] for one in told if one["type"] == "page")

@@ -11,9 +11,7 @@ from avrec.schema import EVENT_KINDS
 from tests.serving.states import take
 from tests.serving.world import IDS
 
-fuzz = settings(
-    max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+fuzz = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(exclude_categories=()), max_size=20)  # lone surrogates too
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXT,

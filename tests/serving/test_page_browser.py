@@ -32,9 +32,15 @@ def url(models, key, tmp_path, wait_until):
     thread.join()
 
 
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory, wait_until):
+    with browser.chromium(tmp_path_factory.mktemp("profile"), wait_until) as started:
+        yield started
+
+
 @pytest.fixture
-def tab(tmp_path_factory, wait_until):
-    with browser.tab(tmp_path_factory.mktemp("profile"), wait_until) as opened:
+def tab(chromium):
+    with chromium.tab() as opened:
         yield opened
 
 

@@ -174,13 +174,20 @@ def shown(user_id, request_id="r"):
 
 KILLED = """
 import os, signal, sys
+from datetime import UTC, datetime
 from pathlib import Path
-import tests.serving.test_state as t
+import pyarrow as pa
+from avrec.schema import EVENTS
 where, run = sys.argv[1:]
-redis = where.startswith("redis:")
-state = t.RedisState(where, prefix="{killed}") if redis else t.SQLiteState(Path(where))
+if where.startswith("redis:"):
+    from avrec.serving.state_redis import RedisState
+    state = RedisState(where, prefix="{killed}")
+else:
+    from avrec.serving.state_sqlite import SQLiteState
+    state = SQLiteState(Path(where))
+row = {"user_id": "u", "item_id": "i", "kind": "play", "at": datetime.now(UTC)}
 for n in range(20):
-    state.append(t.events(t.event(f"{run}-{n}")))
+    state.append(pa.Table.from_pylist([row | {"event_id": f"{run}-{n}"}], schema=EVENTS))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
