@@ -19,6 +19,8 @@ from avrec.schema import USERS, conform
 from avrec.store import Workspace
 from avrec.vocab import Vocabulary
 
+LONGEST = 64
+"""Characters of a category; what is longer is cut."""
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -61,7 +63,7 @@ def read_users(config: UsersConfig) -> pa.Table:
     ids = _texts(table["user_id"])
     table = table.filter(_last_of_each(ids))
     ids = _texts(table["user_id"])
-    parts = [_rows(ids, name, "value", _texts(table[name])) for name in config.categories]
+    parts = [_rows(ids, name, "value", _category(table[name])) for name in config.categories]
     parts += [_rows(ids, name, "number", _numbers(table[name])) for name in config.numbers]
     return pa.concat_tables([USERS.empty_table(), *parts])
 
@@ -130,6 +132,10 @@ def _last_of_each(ids: pa.ChunkedArray) -> pa.Array:
 def _texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
     trimmed = pc.utf8_trim_whitespace(pc.cast(column, pa.string()))
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _category(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.utf8_slice_codeunits(_texts(column), 0, LONGEST)
 
 
 def _numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -47,14 +47,20 @@ CONFIG = TowersConfig(
     dim=48,
     num_heads=2,
     history_length=50,
-    epochs=10,
+    epochs=12,
     batch_size=64,
     learning_rate=0.002,
     weight_decay=0.0,
     id_dropout=0.0,
     validation_users=500,
     sequence=SequenceConfig(
-        num_blocks=1, dropout=0.2, similarity="dot", max_windows=2, average=0.99
+        num_blocks=1,
+        dropout=0.2,
+        similarity="dot",
+        max_windows=2,
+        average=0.99,
+        loss="sampled",
+        num_negatives=512,
     ),
 )
 NONE, PROFILE, DEALT = "none", "profile", "profile dealt at random"

@@ -9,17 +9,20 @@ from avrec.embed import pool
 from avrec.embed.pool import Content
 from avrec.evaluate import EvaluateConfig, evaluate
 from avrec.factors import Factors
-from avrec.interactions import weight_matrix
-from avrec.models import als
+from avrec.interactions import histories, weight_matrix
+from avrec.models import als, towers
 from avrec.models.als import ALS, ALSConfig, fit
 from avrec.models.bpr import BPRConfig
 from avrec.models.neighbours import NeighboursConfig
 from avrec.models.svd import SVDConfig
+from avrec.models.towers_net import TowersConfig
 from avrec.recommend import RecommendConfig
 from avrec.schema import ITEMS as ITEMS_SCHEMA
-from avrec.schema import MEDIA, empty
+from avrec.schema import MEDIA, conform, empty
+from avrec.schema import USERS as USERS_SCHEMA
 from avrec.splits import Split
 from avrec.store import Recipe, Workspace
+from avrec.users import told
 from avrec.vocab import Vocabulary
 from tests.test_evaluate import interactions
 
@@ -103,3 +106,20 @@ def test_whom_a_model_does_not_know_gets_the_popular(workspace, split, rng):
     np.testing.assert_array_equal(lists["als"][row], lists["popularity"][row])
     [known] = case.users.idx(["a"])
     assert not np.array_equal(lists["als"][known], lists["popularity"][known])
+
+
+def test_a_model_that_knows_profiles_lists_for_whom_it_has_no_history(workspace, split):
+    """The newcomer is of the sex of those who take to even items."""
+    people = {"user_id": [*USERS, "z"], "field": ["sex"] * 21, "value": ["f", "m"] * 10 + ["f"]}
+    table = conform(pa.table(people), USERS_SCHEMA)
+    workspace.write_table("users", table, USERS_SCHEMA, Recipe({}, {}))
+    users, past = histories(split.train, ITEMS)
+    config = TowersConfig(dim=16, num_heads=2, history_length=4, batch_size=60, profile=("sex",))
+    model = towers.fit(told(past, users, table), Content(ITEMS, {}), config, seed=0)
+    with workspace.create("towers", Recipe({}, {})) as draft:
+        towers.save(model, draft)
+    newcomer = replace(split, test=interactions("z00 a00", 20))
+    case, lists = lineup.answers(workspace, newcomer, RecommendConfig(sources=("towers",)), 4)[0]
+    [row] = case.users.idx(["z"])
+    for name in ("towers", "fused"):
+        assert (lists[name][row] % 2 == 0).all()

@@ -14,7 +14,8 @@ With `x` what the history says, `n` how many of its steps were read, and `f` the
     k = sum_f T_f[row] + C[log2 n],     x' = x + k + mix([x, k])
 
 at each step alike. Of the item to be foretold a step learns hour and weekday, and nothing else.
-Without a history `x` is a learned vector.
+Without a history `x` is a learned vector, which is to find the first items of the histories whose
+beginnings are trained on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
