@@ -27,7 +27,7 @@ from avrec.log import pairs
 from avrec.serving import catalogue_api, lists_api, models_api
 from avrec.serving.auth import Keys
 from avrec.serving.gate import DOCS_FILES, Gate, fault
-from avrec.serving.intake import describe, take_in
+from avrec.serving.intake import Intake, describe
 from avrec.serving.lists import Deadlines, Lists
 from avrec.serving.lists_api import TheGrant, TheMeters, written
 from avrec.serving.messages import (
@@ -86,6 +86,7 @@ def create_api(
     )
     api.state.models, api.state.meters, api.state.keys = models, meters, keys
     api.state.galleries, api.state.readiness = Galleries(read_gallery), Readiness(models)
+    api.state.intake = Intake(models)
     records = Records(meters, keys, Spool(meters))
     api.state.lists = Lists(models, deadlines or Deadlines(), records)
     api.add_middleware(Shortcut, routes=SHORT, excuses=EXCUSES)
@@ -122,7 +123,7 @@ async def events(request: Request, batch: Batch) -> Response:
     """Take events in. The answer comes when they are on disk; the user's next list knows them."""
     watch, state, own = Stopwatch(), request.app.state, request.state.grant.own
     with watch.stage("events"):
-        receipt = await asyncio.to_thread(take_in, state.models.active, batch.events, own)
+        receipt = await state.intake.take(batch.events, own)
     state.meters.observe(watch.milliseconds)
     for status in ("accepted", "duplicate", "refused"):
         state.meters.events.labels(status).inc(getattr(receipt, status))

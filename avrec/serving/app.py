@@ -154,6 +154,6 @@ def interpreter(loaded: Bundle) -> Callable[[pa.Table], Taken]:
         seconds = np.where(rows >= 0, loaded.durations_seconds[rows], np.nan)
         durations = pa.table({"item_id": item_ids, "duration_seconds": seconds})
         taken = to_interactions(events, durations, loaded.feedback)
-        return Taken(taken, finished(events, durations, loaded.feedback)["item_id"])
+        return Taken(taken, finished(events, durations, loaded.feedback))
 
     return interpret

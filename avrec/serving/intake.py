@@ -1,49 +1,120 @@
 """From posted events to durable ones: each accepted, known already, or refused with a reason."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from pydantic import ValidationError
 
+from avrec.checks import FAULTS
+from avrec.errors import AvrecError
 from avrec.schema import EVENTS
+from avrec.serving.lane import Lane, release
 from avrec.serving.messages import Event, Receipt, Verdict
+from avrec.serving.models import Models
 from avrec.serving.service import Service
 
 MAX_TEXT = 300
+TOGETHER, THREADS = 64, 4
+"""Requests whose events are stored in one go, and threads that do it where one is held up."""
 PAST_END_SECONDS = 5.0
 """How far beyond the end of an item a position may lie; players round."""
 
 
-def take_in(service: Service, posted: Sequence[Any], own: Callable[[str], str]) -> Receipt:
-    """Judge each event and store the good ones, durably, before returning.
+class Intake:
+    """Takes events in; what comes at the same time is stored in one go, with one sync of the disk.
 
     Args:
-        service: what they are judged by, and whose state keeps them.
-        posted: events as they were sent.
-        own: gives the id of a user or an event the name that it has here.
-
-    Raises:
-        StateError: they cannot be stored; none of them was.
+        models: of these the active one judges, and its state keeps.
     """
-    verdicts, rows = [], []
-    for one in posted:
-        judged = _judge(service, one)
-        verdicts.append(_verdict(one, judged))
-        if isinstance(judged, Event):
-            rows.append(_row(judged, own))
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._lane = Lane(self._work, TOGETHER, ThreadPoolExecutor(THREADS, "events"))
+
+    async def take(self, posted: Sequence[Any], own: Callable[[str], str]) -> Receipt:
+        """Judge each event and store the good ones, durably, before returning.
+
+        Args:
+            posted: events as they were sent.
+            own: gives the id of a user or an event the name that it has here.
+
+        Raises:
+            StateError: they cannot be stored; none of them was.
+        """
+        post = _Post(posted, own)
+        self._lane.add(post)
+        return await post.done
+
+    def _work(self, posts: Sequence["_Post"]) -> None:
+        try:
+            _take_in(self._models.active, posts)
+        except (AvrecError, *FAULTS) as error:
+            for post in posts:
+                self._alone(post, error if len(posts) == 1 else None)
+        release(posts)
+
+    def _alone(self, post: "_Post", fault: Exception | None) -> None:
+        """After several failed together, try one by itself."""
+        try:
+            if fault is None:
+                _take_in(self._models.active, [post])
+        except (AvrecError, *FAULTS) as error:
+            fault = error
+        post.fault = fault
+
+
+class _Post:
+    """Events of one request, and what became of them."""
+
+    def __init__(self, posted: Sequence[Any], own: Callable[[str], str]) -> None:
+        self.posted, self.own = posted, own
+        self.receipt: Receipt | None = None
+        self.fault: Exception | None = None
+        self.loop = asyncio.get_running_loop()
+        self.done: asyncio.Future[Receipt] = self.loop.create_future()
+
+    def release(self) -> None:
+        """Hand the receipt, or the fault, to whoever waits."""
+        if self.done.done():
+            return
+        if self.fault is not None:
+            self.done.set_exception(self.fault)
+        else:
+            assert self.receipt is not None
+            self.done.set_result(self.receipt)
+
+
+def _take_in(service: Service, posts: Sequence[_Post]) -> None:
+    """Judge the events of some requests, store the good ones, and write the receipts."""
+    judged = [[_judge(service, one) for one in post.posted] for post in posts]
+    rows = [
+        _row(event, post.own)
+        for post, events in zip(posts, judged, strict=True)
+        for event in events
+        if isinstance(event, Event)
+    ]
     fresh = service.state.append(pa.Table.from_pylist(rows, schema=EVENTS)) if rows else []
-    stored = (v for v in verdicts if v.status == "accepted")
-    for verdict, is_new in zip(stored, fresh, strict=True):
-        if not is_new:
+    flags = iter(fresh)
+    for post, events in zip(posts, judged, strict=True):
+        post.receipt = _receipt(map(_verdict, post.posted, events), flags)
+
+
+def _receipt(verdicts: Iterable[Verdict], fresh: Iterator[bool]) -> Receipt:
+    """Write a receipt; `fresh` tells of each event that was stored whether it is a new one."""
+    told = list(verdicts)
+    for verdict in told:
+        if verdict.status == "accepted" and not next(fresh):
             verdict.status, verdict.reason = "duplicate", "this event_id was accepted before"
-    counts = [v.status for v in verdicts]
+    counts = [verdict.status for verdict in told]
     return Receipt(
         accepted=counts.count("accepted"),
         duplicate=counts.count("duplicate"),
         refused=counts.count("refused"),
-        events=verdicts,
+        events=told,
     )
 
 

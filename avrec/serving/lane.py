@@ -7,13 +7,40 @@ that is brought after a while starts another.
 
 import threading
 import time
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
 
 Job = TypeVar("Job")
 PATIENCE_SECONDS = 0.1
 """How long a thread may be at some jobs before another is started for those that wait."""
+
+
+class Awaited(Protocol):
+    """What somebody on an event loop waits for."""
+
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """Where it is waited for."""
+        ...
+
+    def release(self) -> None:
+        """Let whoever waits go on; on the loop."""
+        ...
+
+
+def release(jobs: Sequence[Awaited]) -> None:
+    """Let those go on who wait for some jobs, from whichever thread."""
+
+    def each(some: Sequence[Awaited]) -> None:
+        for job in some:
+            job.release()
+
+    for loop in dict.fromkeys(job.loop for job in jobs):
+        with suppress(RuntimeError):  # the loop has ended, and with it who waited
+            loop.call_soon_threadsafe(each, [job for job in jobs if job.loop is loop])
 
 
 class Lane(Generic[Job]):

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from avrec.checks import FAULTS
 from avrec.errors import AvrecError
-from avrec.serving.lane import Lane
+from avrec.serving.lane import Lane, release
 from avrec.serving.models import Make, Models
 from avrec.serving.people import Wish
 from avrec.serving.record import Made, Records
@@ -184,11 +184,4 @@ class Lists:
         try:
             self._records.add([job.made for job in jobs if job.made is not None])
         finally:
-            for loop in dict.fromkeys(job.loop for job in jobs):
-                with suppress(RuntimeError):  # the loop has ended, and with it who waited
-                    loop.call_soon_threadsafe(_release, [j for j in jobs if j.loop is loop])
-
-
-def _release(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.release()
+            release(jobs)

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from avrec.arrays import Array, Codes, Idx, Micros, Weights
 from avrec.interactions import Histories, Profile, kind_codes, shares
@@ -33,10 +33,13 @@ LATELY = 100_000
 
 
 class Taken(NamedTuple):
-    """What live events say: INTERACTIONS, and the item ids never to show again."""
+    """What live events say: INTERACTIONS, and `user_id` and `item_id` never to show again.
+
+    Both are sorted by user.
+    """
 
     interactions: pa.Table
-    finished: pa.ChunkedArray
+    finished: pa.Table
 
 
 class Person(NamedTuple):
@@ -79,7 +82,7 @@ class People:
     Args:
         bundle: histories, and what is finished.
         rows: catalogue row of each item id.
-        interpret: says what the live EVENTS of one user mean.
+        interpret: says what the live EVENTS of some users mean.
     """
 
     def __init__(
@@ -88,17 +91,21 @@ class People:
         self._bundle, self._rows, self._interpret = bundle, rows, interpret
         self._user = lru_cache(LATELY)(self._find)
 
-    def person(self, wish: Wish, live: Live | None) -> Person:
-        """Join what is known, as of this request; `live` is None for nobody in particular."""
+    def persons(self, asking: Sequence[tuple[Wish, Live | None]]) -> list[Person]:
+        """Join what is known of each, as of their request; None for nobody in particular."""
+        events = {wish.user_id or "": live.events for wish, live in asking if live is not None}
+        lately = self._lately({user: done for user, done in events.items() if len(done)})
+        return [self._person(wish, live, lately.get(wish.user_id or "")) for wish, live in asking]
+
+    def _person(self, wish: Wish, live: Live | None, lately: "_Lately | None") -> Person:
         history, finished = self._past(wish.user_id)
         refused = NO_ROWS
         if live is not None and live.forgotten_at is not None:
             history, finished = _since(history, finished, live.forgotten_at)
-        if live is not None and len(live.events):
-            taken = self._interpret(live.events)
-            refused = self._unwanted(live.events)
-            finished = np.concatenate([finished, self._known(taken.finished.to_pylist())])
-            history = _merge(history, self._row_of(taken.interactions))
+        if lately is not None:
+            refused = lately.refused
+            finished = np.concatenate([finished, lately.finished])
+            history = _merge(history, lately.row)
         if wish.session or not history.is_distinct:
             history = _merge(history, _Row.now(self._known(wish.session), wish.micros))
         history = history.without(refused)
@@ -134,10 +141,27 @@ class People:
         span = slice(past.offsets[user], past.offsets[user + 1])
         return _Row.cut(past, span), self._bundle.seen.row(user)
 
+    def _lately(self, events: Mapping[str, pa.Table]) -> dict[str, "_Lately"]:
+        """What each of some users did; to interpret the events of all is no more than of one."""
+        if not events:
+            return {}
+        taken = self._interpret(pa.concat_tables(events.values()))
+        row, items = self._row_of(taken.interactions), taken.finished["item_id"].to_pylist()
+        took, over = _spans(taken.interactions["user_id"]), _spans(taken.finished["user_id"])
+        nothing = slice(0)
+        return {
+            user: _Lately(
+                row.only(took.get(user, nothing)).known(),
+                self._known(items[over.get(user, nothing)]),
+                self._unwanted(done),
+            )
+            for user, done in events.items()
+        }
+
     def _unwanted(self, events: pa.Table) -> Idx:
         """Items whose last telling event was a refusal."""
-        telling = events.filter(pc.not_equal(events["kind"], "impression"))
-        last = dict(zip(telling["item_id"].to_pylist(), telling["kind"].to_pylist(), strict=True))
+        both = zip(events["item_id"].to_pylist(), events["kind"].to_pylist(), strict=True)
+        last = {item_id: kind for item_id, kind in both if kind != "impression"}
         return self._known([item_id for item_id, kind in last.items() if kind in UNWANTED])
 
     def _known(self, item_ids: Sequence[str]) -> Idx:
@@ -148,14 +172,13 @@ class People:
 
     def _row_of(self, interactions: pa.Table) -> "_Row":
         rows = [self._rows.get(item_id, -1) for item_id in interactions["item_id"].to_pylist()]
-        row = _Row(
+        return _Row(
             np.array(rows, np.int32),
             interactions["weight"].to_numpy(),
             interactions["at"].cast(pa.int64()).to_numpy(),
             kind_codes(interactions["kind"]),
             shares(interactions["share"]),
         )
-        return row.only(row.items >= 0)
 
 
 class _Row(NamedTuple):
@@ -180,7 +203,10 @@ class _Row(NamedTuple):
         times = np.arange(micros, micros + count, dtype=np.int64)
         return cls(items, np.ones(count, np.float32), times, *_unknown(count))
 
-    def only(self, entries: Array) -> "_Row":
+    def known(self) -> "_Row":
+        return self.only(self.items >= 0)
+
+    def only(self, entries: Array | slice) -> "_Row":
         return _Row(
             self.items[entries],
             self.weights[entries],
@@ -202,6 +228,21 @@ class _Row(NamedTuple):
         return Histories(
             offsets, self.items, weights, self.at, self.kinds, self.shares, profile, moment
         )
+
+
+class _Lately(NamedTuple):
+    """What one person did since the bundle was made."""
+
+    row: _Row
+    finished: Idx
+    refused: Idx
+
+
+def _spans(users: pa.ChunkedArray) -> dict[str, slice]:
+    """Where each of some sorted users stands."""
+    ids = users.to_pylist()
+    bounds = [n for n, user in enumerate(ids) if n == 0 or user != ids[n - 1]]
+    return {ids[a]: slice(a, b) for a, b in pairwise([*bounds, len(ids)])}
 
 
 def _field(known: Array, user: int, stated: str | float | None) -> Array:

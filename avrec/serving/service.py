@@ -20,7 +20,8 @@ from avrec.schema import RECOMMENDATIONS
 from avrec.serving.joint import Query, context_of, recommended
 from avrec.serving.people import Barred, People, Person, Taken, Wish
 from avrec.serving.reading import Reading
-from avrec.serving.state import UserState
+from avrec.serving.state import Live, UserState
+from avrec.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from avrec.bundle import Bundle
@@ -104,7 +105,7 @@ class Service:
 
     def recommend_all(self, asked: Sequence[Asked]) -> list[Ranked]:
         """Make the lists of several wishes in one go, each as it would be alone."""
-        queries = [Query(wish, self._begin(wish, so_far), so_far) for wish, so_far in asked]
+        queries = self._begin(asked)
         start = time.perf_counter()
         lists = recommended(self.bundle.recommender, queries)
         spent = 1000 * (time.perf_counter() - start)
@@ -119,7 +120,8 @@ class Service:
         candidates that are near-duplicates of one another each is ranked. What the state does not
         tell is missing, as in `recommend`.
         """
-        person = self._begin(wish, progress)
+        [query] = self._begin([Asked(wish, progress)])
+        person = query.person
         rows = np.unique([row for row in map(self.row, item_ids) if row >= 0]).astype(np.int32)
         barred = self._barred(person, rows)
         kept = rows[[int(row) not in barred for row in rows]]
@@ -129,7 +131,7 @@ class Service:
                 Histories.of([kept]),
                 k=wish.k,
                 at=wish.micros,
-                context=context_of([Query(wish, person, progress)]),
+                context=context_of([query]),
                 attempt=progress,
             )
         left_out = {self._ids[row]: barred[row] for row in rows.tolist() if row in barred}
@@ -151,15 +153,30 @@ class Service:
 
     def person(self, wish: Wish, attempt: Attempt) -> Person:
         """Tell who asks; without the state, as far as the bundle knows, which is noted."""
-        with attempt.watch.stage("history"):
-            reading, user_id = self._reading, wish.user_id
-            live = None if user_id is None else reading.live(user_id, attempt.watch)
-            return self._people.person(wish, live)
+        [person] = self._persons([(wish, attempt.watch)])
+        return person
 
-    def _begin(self, wish: Wish, progress: Progress) -> Person:
-        if progress.person is None:
-            progress.service, progress.person = self, self.person(wish, progress)
-        return progress.person
+    def _begin(self, asked: Sequence[Asked]) -> list[Query]:
+        """Find out who asks, where that is not known yet."""
+        new = [one for one in asked if one.progress.person is None]
+        persons = self._persons([(one.wish, one.progress.watch) for one in new])
+        for one, person in zip(new, persons, strict=True):
+            one.progress.service, one.progress.person = self, person
+        return [Query(wish, known.person, known) for wish, known in asked if known.person]
+
+    def _persons(self, asking: Sequence[tuple[Wish, Stopwatch]]) -> list[Person]:
+        start = time.perf_counter()
+        lives = [self._live(wish, watch) for wish, watch in asking]
+        persons = self._people.persons(
+            [(one[0], live) for one, live in zip(asking, lives, strict=True)]
+        )
+        spent = 1000 * (time.perf_counter() - start)
+        for _, watch in asking:
+            watch.milliseconds["history"] = spent
+        return persons
+
+    def _live(self, wish: Wish, watch: Stopwatch) -> Live | None:
+        return None if wish.user_id is None else self._reading.live(wish.user_id, watch)
 
     def _barred(self, person: Person, rows: Idx) -> dict[int, Barred]:
         """Rows that a person's candidates may not have, among them those of `rows`, and why."""
