@@ -4,7 +4,7 @@
     python -m jobs.benchmark_serve --only memory --memory-seconds 1800
     python -m jobs.benchmark_serve --only index [--items 1000000]
 
-Without `--only` all parts but those two run, in some five minutes. Each figure is one line of JSON.
+Without `--only` all parts but those two run, in eight minutes. Each figure is one line of JSON.
 Sides take turns; of the turns, the best and the median are told. The bundle is simulated (see
 `jobs.benchmark_serve_world`). All sides, and the client, share the machine.
 """
@@ -19,6 +19,7 @@ from jobs import (
     benchmark_serve_killed,
     benchmark_serve_live,
     benchmark_serve_memory,
+    benchmark_serve_rolling,
     benchmark_serve_store,
     benchmark_serve_swap,
     benchmark_serve_topk,
@@ -33,6 +34,7 @@ PARTS: dict[str, Part] = {
     "live": benchmark_serve_live.run,
     "killed": benchmark_serve_killed.run,
     "store": benchmark_serve_store.run,
+    "rolling": benchmark_serve_rolling.run,
     "swap": benchmark_serve_swap.run,
     "memory": benchmark_serve_memory.run,
     "topk": benchmark_serve_topk.run,
@@ -40,7 +42,7 @@ PARTS: dict[str, Part] = {
     "index": benchmark_serve_index.run,
 }
 
-SHORT = ["http", "live", "killed", "store", "swap", "topk", "wire"]
+SHORT = ["http", "live", "killed", "store", "rolling", "swap", "topk", "wire"]
 
 
 def main() -> None:

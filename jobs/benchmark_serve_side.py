@@ -3,7 +3,7 @@
     python -m jobs.benchmark_serve_side SIDE ARGS PORT
 
 SIDE is `haproxy` (the ingress of cluster/local.sh), `proxy` (Serve's own) or `uvicorn` (no Ray).
-It says `ready` and serves until its standard input ends.
+It serves until its standard input ends; a line there is other ARGS, to be deployed in their place.
 """
 
 import json
@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import ray
 import uvicorn
@@ -52,6 +52,12 @@ class Running(NamedTuple):
     target: Target
     pid: int
     stats_port: int
+    stdin: IO[bytes]
+
+    def change(self, args: ServeArgs) -> None:
+        """Deploy other arguments."""
+        self.stdin.write(f"{args.model_dump_json()}\n".encode())
+        self.stdin.flush()
 
 
 def free_ports(count: int) -> list[int]:
@@ -75,11 +81,11 @@ def started(side: str, args: ServeArgs, key: str, home: Path) -> Iterator[Runnin
         process = subprocess.Popen(  # noqa: S603
             command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=log, stderr=log
         )
+        assert process.stdin is not None
         try:
             _wait(process, port, home / "log")
-            yield Running(Target(port, key), process.pid, others[STATS])
+            yield Running(Target(port, key), process.pid, others[STATS], process.stdin)
         finally:
-            assert process.stdin is not None
             process.stdin.close()
             _end(process)
 
@@ -149,10 +155,15 @@ def _serve_by_ray(args: ServeArgs, port: int) -> None:
     ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     options = {"host": "127.0.0.1", "port": port, "request_timeout_s": 30}
     serve.start(proxy_location="HeadOnly", http_options=options)
-    serve.run(app(args), name="avrec", logging_config={"enable_access_log": False})
-    sys.stdin.read()
+    _deploy(args)
+    for line in sys.stdin:
+        _deploy(ServeArgs(**json.loads(line)))
     serve.shutdown()
     ray.shutdown()
+
+
+def _deploy(args: ServeArgs) -> None:
+    serve.run(app(args), name="avrec", logging_config={"enable_access_log": False})
 
 
 def main() -> None:
