@@ -30,6 +30,8 @@ Barred = Literal["finished_or_refused", "unplayable"]
 NO_ROWS: Idx = np.empty(0, np.int32)
 LATELY = 100_000
 """People whose place in the bundle is kept at hand."""
+OFTEN = 10_000
+"""People whose past is kept at hand, a kilobyte or two each."""
 
 
 class Taken(NamedTuple):
@@ -90,6 +92,7 @@ class People:
     ) -> None:
         self._bundle, self._rows, self._interpret = bundle, rows, interpret
         self._user = lru_cache(LATELY)(self._find)
+        self._past = lru_cache(OFTEN)(self._read)
 
     def persons(self, asking: Sequence[tuple[Wish, Live | None]]) -> list[Person]:
         """Join what is known of each, as of their request; None for nobody in particular."""
@@ -106,7 +109,7 @@ class People:
             refused = lately.refused
             finished = np.concatenate([finished, lately.finished])
             history = _merge(history, lately.row)
-        if wish.session or not history.is_distinct:
+        if wish.session:
             history = _merge(history, _Row.now(self._known(wish.session), wish.micros))
         history = history.without(refused)
         asking = history.asking(self._profile(wish, live), wish.micros)
@@ -133,13 +136,14 @@ class People:
     def _find(self, user_id: str | None) -> int:
         return -1 if user_id is None else int(self._bundle.users.users.idx([user_id])[0])
 
-    def _past(self, user_id: str | None) -> tuple["_Row", Idx]:
-        user = self._user(user_id)
+    def _read(self, user_id: str | None) -> tuple["_Row", Idx]:
+        """What the bundle knows of somebody; nobody may write into it."""
+        nothing, user = _Row.now(NO_ROWS, 0), self._user(user_id)
         if user < 0:
-            return _Row.now(NO_ROWS, 0), NO_ROWS
+            return nothing, NO_ROWS
         past = self._bundle.users.histories
-        span = slice(past.offsets[user], past.offsets[user + 1])
-        return _Row.cut(past, span), self._bundle.seen.row(user)
+        row = _Row.cut(past, slice(past.offsets[user], past.offsets[user + 1]))
+        return row if row.is_distinct else _merge(row, nothing), self._bundle.seen.row(user)
 
     def _lately(self, events: Mapping[str, pa.Table]) -> dict[str, "_Lately"]:
         """What each of some users did; to interpret the events of all is no more than of one."""

@@ -6,20 +6,24 @@ that sync: a power cut may lose the last ones, which costs a little evaluation a
 anybody was promised.
 """
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+from pydantic_core import to_json
 
 from avrec.schema import EVENTS, FORGOTTEN, RECOMMENDATIONS
 from avrec.serving.sqlite import Database
 from avrec.serving.state import Live, Sealed, StateError, from_rows, to_rows
 from avrec.serving.together import Together
 
-VERSION = 2
+VERSION = 3
 NEVER = -(2**63)
 DAY = 86_400_000_000
 TOGETHER = 64
@@ -47,18 +51,25 @@ CREATE TABLE IF NOT EXISTS events (seq INTEGER PRIMARY KEY, {_columns(EVENTS)}, 
     UNIQUE (event_id));
 CREATE INDEX IF NOT EXISTS events_of_user ON events (user_id, at);
 CREATE INDEX IF NOT EXISTS events_of_batch ON events (batch);
-CREATE TABLE IF NOT EXISTS served (seq INTEGER PRIMARY KEY, {_columns(RECOMMENDATIONS)},
-    batch INTEGER);
-CREATE INDEX IF NOT EXISTS served_to_user ON served (user_id);
-CREATE INDEX IF NOT EXISTS served_in_batch ON served (batch);
+CREATE TABLE IF NOT EXISTS lists (seq INTEGER PRIMARY KEY, user_id TEXT NOT NULL,
+    rows TEXT NOT NULL, batch INTEGER);
+CREATE INDEX IF NOT EXISTS lists_of_user ON lists (user_id);
+CREATE INDEX IF NOT EXISTS lists_of_batch ON lists (batch);
 CREATE TABLE IF NOT EXISTS batches (number INTEGER PRIMARY KEY, drained_at INTEGER);
 CREATE TABLE IF NOT EXISTS forgotten (user_id TEXT PRIMARY KEY, at INTEGER NOT NULL);
 """
-"""`batch` is the number of the batch that a row is drained in, null while it is in none."""
+"""`batch` is the number of the batch that a row is drained in, null while it is in none; `rows` are
+those of one served list, as JSON."""
 FROM_1 = """
 ALTER TABLE events ADD COLUMN batch INTEGER;
 ALTER TABLE served ADD COLUMN batch INTEGER;
 """
+FROM_2 = f"""
+INSERT INTO lists (user_id, rows, batch)
+    SELECT user_id, json_group_array(json_array({", ".join(RECOMMENDATIONS.names)})), batch
+    FROM (SELECT * FROM served ORDER BY seq) GROUP BY request_id, user_id, batch ORDER BY min(seq);
+DROP TABLE served;
+"""  # noqa: S608
 
 
 class _Rows(NamedTuple):
@@ -89,7 +100,9 @@ class SQLiteState:
             found = connection.execute("PRAGMA user_version").fetchone()[0]
             if found not in range(VERSION + 1):
                 raise StateError(f"{path} has state version {found}, expected {VERSION}")
-            for statement in ((FROM_1 if found == 1 else "") + TABLES).split(";"):
+            older = FROM_1 if found == 1 else ""
+            newer = FROM_2 if found in (1, 2) else ""
+            for statement in (older + TABLES + newer).split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -111,7 +124,7 @@ class SQLiteState:
         """See `UserState`."""
         with self._change("FULL") as connection:
             connection.execute(FORGET, {"user": user_id, "at": _micros(at), "never": NEVER})
-            connection.execute("DELETE FROM served WHERE user_id = ?", (user_id,))
+            connection.execute("DELETE FROM lists WHERE user_id = ?", (user_id,))
             return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
     def forgotten(self) -> pa.Table:
@@ -122,7 +135,9 @@ class SQLiteState:
 
     def log_served(self, shown: pa.Table) -> None:
         """See `UserState`."""
-        self._write(_Rows(ADD_SERVED, to_rows(shown, RECOMMENDATIONS), durable=False))
+        each = groupby(to_rows(shown, RECOMMENDATIONS), key=itemgetter(*WHOSE))
+        lists = [(user_id, to_json(list(rows)).decode()) for (_, user_id), rows in each]
+        self._write(_Rows(ADD_LIST, lists, durable=False))
 
     def _write_all(self, several: Sequence[_Rows]) -> list[list[bool]]:
         """Write in one transaction, so that one sync of the disk is for all who wait for it."""
@@ -143,8 +158,12 @@ class SQLiteState:
             if number is None:
                 return None
             # Read before anybody else can drain it, else a second drainer would see half of it.
-            tables = (("events", EVENTS), ("served", RECOMMENDATIONS))
-            return Sealed(number, *(_batch(connection, *table, number) for table in tables))
+            query = f"SELECT {_names(EVENTS)} FROM events WHERE batch = ? ORDER BY seq"  # noqa: S608
+            events = connection.execute(query, (number,)).fetchall()
+            query = "SELECT rows FROM lists WHERE batch = ? ORDER BY seq"
+            lists = connection.execute(query, (number,)).fetchall()
+        served = [row for (rows,) in lists for row in json.loads(rows)]
+        return Sealed(number, from_rows(events, EVENTS), from_rows(served, RECOMMENDATIONS))
 
     def drained(self, number: int) -> None:
         """See `UserState`."""
@@ -152,7 +171,7 @@ class SQLiteState:
         oldest = now - self._keep_days * DAY
         with self._change("FULL") as connection:
             connection.execute(DRAINED, (now, number))
-            connection.execute("DELETE FROM served WHERE batch = ?", (number,))
+            connection.execute("DELETE FROM lists WHERE batch = ?", (number,))
             connection.execute(f"DELETE FROM events WHERE batch IN ({OLD})", (oldest,))  # noqa: S608
             connection.execute(f"DELETE FROM batches WHERE number IN ({OLD})", (oldest,))  # noqa: S608
 
@@ -160,11 +179,6 @@ class SQLiteState:
         """See `UserState`."""
         with self._connection() as connection:
             connection.execute("SELECT 1 FROM events LIMIT 1").fetchone()
-
-
-def _batch(connection: sqlite3.Connection, table: str, schema: pa.Schema, number: int) -> pa.Table:
-    query = f"SELECT {_names(schema)} FROM {table} WHERE batch = ? ORDER BY seq"  # noqa: S608
-    return from_rows(connection.execute(query, (number,)).fetchall(), schema)
 
 
 def _begin(connection: sqlite3.Connection, max_rows: int) -> int | None:
@@ -176,7 +190,7 @@ def _begin(connection: sqlite3.Connection, max_rows: int) -> int | None:
     )
     moved = [
         connection.execute(put.format(table), (number, max_rows)).rowcount
-        for table in ("events", "served")
+        for table in ("events", "lists")
     ]
     if not any(moved):
         return None
@@ -202,7 +216,8 @@ def _time(micros: int) -> datetime:
 
 
 ADD_EVENT = _insert("events", EVENTS, "ON CONFLICT (event_id) DO NOTHING")
-ADD_SERVED = _insert("served", RECOMMENDATIONS)
+ADD_LIST = "INSERT INTO lists (user_id, rows) VALUES (?, ?)"
+WHOSE = [RECOMMENDATIONS.get_field_index(name) for name in ("request_id", "user_id")]
 LATEST = (
     f"SELECT * FROM (SELECT {_names(EVENTS)}, seq FROM events"  # noqa: S608
     " WHERE user_id = ? AND at > ? ORDER BY at DESC, seq DESC LIMIT ?) ORDER BY at, seq"

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avrec.schema import EVENTS, RECOMMENDATIONS
-from avrec.serving.state import StateError
+from avrec.serving.state import StateError, to_rows
 from avrec.serving.state_redis import RedisState
 from avrec.serving.state_sqlite import SQLiteState
 from avrec.serving.states import open_state
@@ -166,10 +166,11 @@ def test_only_its_owner_reads_it(tmp_path):
     assert {stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()} == {0o600}
 
 
-def shown(user_id, request_id="r"):
-    values = {"request_id": request_id, "user_id": user_id, "item_id": "i", "rank": 1, "score": 0.5}
+def shown(user_id, request_id="r", length=1):
+    values = {"request_id": request_id, "user_id": user_id, "item_id": "i", "score": 0.1}
     values |= {"propensity": 1.0, "policy": "p", "model": "m", "at": START, "reason": "x"}
-    return pa.Table.from_pylist([values], schema=RECOMMENDATIONS)
+    rows = [values | {"rank": rank} for rank in range(1, length + 1)]
+    return pa.Table.from_pylist(rows, schema=RECOMMENDATIONS)
 
 
 KILLED = """
@@ -235,19 +236,33 @@ def test_what_goes_wrong_is_told_without_the_password(tmp_path):
         assert "secret" not in str(told.value)
 
 
-def test_a_file_of_the_version_before_is_taken_over(tmp_path):
+SERVED = """
+DROP TABLE lists;
+CREATE TABLE served (seq INTEGER PRIMARY KEY, request_id TEXT, user_id TEXT, item_id TEXT,
+    rank INTEGER, score REAL, propensity REAL, policy TEXT, model TEXT, at INTEGER, reason TEXT,
+    batch INTEGER);
+"""
+FIRST = """
+ALTER TABLE served DROP COLUMN batch; DROP TABLE batches; DROP TABLE forgotten;
+DROP INDEX events_of_batch; ALTER TABLE events DROP COLUMN batch;
+"""
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_is_taken_over(tmp_path, version):
     path = tmp_path / "live.sqlite"
-    state = SQLiteState(path)
-    state.append(events(event("a")))
-    state.log_served(shown("u"))
+    SQLiteState(path).append(events(event("a")))
+    lists = [shown("u", "é '\"", 2), shown("", "s", 1), shown("u", "r", 3)]
     old = sqlite3.connect(path)
-    for table, index in (("events", "events_of_batch"), ("served", "served_in_batch")):
-        old.execute(f"DROP INDEX {index}")
-        old.execute(f"ALTER TABLE {table} DROP COLUMN batch")
-    old.executescript("DROP TABLE batches; DROP TABLE forgotten; PRAGMA user_version = 1")
+    old.executescript(f"{SERVED} {FIRST if version == 1 else ''} PRAGMA user_version = {version}")
+    names = ", ".join(RECOMMENDATIONS.names)
+    for row in to_rows(pa.concat_tables(lists), RECOMMENDATIONS):
+        old.execute(f"INSERT INTO served ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
+    old.commit()
     old.close()
     sealed = SQLiteState(path).seal(9)
-    assert (ids(sealed.events), len(sealed.served)) == (["a"], 1)
+    assert ids(sealed.events) == ["a"]
+    assert sealed.served.equals(pa.concat_tables(lists).combine_chunks())
 
 
 def test_what_was_drained_long_ago_goes(tmp_path):
