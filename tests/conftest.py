@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-settings.register_profile("avrec", deadline=None, max_examples=50, derandomize=True)
+settings.register_profile("avrec", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("avrec")
 
 SHARED = Path(os.environ.get("AVREC_SHARED", Path(__file__).parents[2] / "shared"))

@@ -20,7 +20,7 @@ CONFIG = TowersConfig(
     history_length=8,
     epochs=8,
     batch_size=32,
-    learning_rate=0.01,
+    learning_rate=0.02,
     sequence=SequenceConfig(num_blocks=1, dropout=0.1),
 )
 WORLD = tastes()
@@ -51,7 +51,7 @@ def test_a_loss_in_bf16_is_near_that_in_float32(user, similarity):
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_any_fusion_can_be_trained_in_bf16(fusion):
-    config = dataclasses.replace(CONFIG, fusion=fusion, precision="bf16")
+    config = dataclasses.replace(CONFIG, fusion=fusion, precision="bf16", batch_size=100)
     model = towers.fit(cut(WORLD.histories, 7), WORLD.content, config, seed=1)
     scores = model.user_vectors(cut(WORLD.histories, 7)) @ model.items.vectors.T
     for item in np.flatnonzero(WORLD.cold):

@@ -21,12 +21,8 @@ class Killed(BaseException):
 @pytest.fixture(params=["sqlite", "redis"])
 def state(request, tmp_path):
     if request.param == "sqlite":
-        yield sqlite_state(tmp_path)
-        return
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with redis_server(folder) as server:
-        yield redis_state(server)
+        return sqlite_state(tmp_path)
+    return redis_state(request.getfixturevalue("server"))
 
 
 @pytest.mark.parametrize("calls", range(4))
