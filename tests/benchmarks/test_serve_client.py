@@ -31,6 +31,12 @@ def target():
                 await writer.drain()
                 writer.write(b"" if number % 10 == 0 else GOOD[20:])
 
+    with serving(answer) as target:
+        yield target
+
+
+@contextlib.contextmanager
+def serving(answer):
     loop, started = asyncio.new_event_loop(), threading.Event()
     server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
     thread = threading.Thread(target=lambda: (loop.call_soon(started.set), loop.run_forever()))
@@ -62,6 +68,19 @@ def test_an_open_loop_sends_what_is_due_and_counts_what_failed(target):
     assert load.errors.count(0) == 8
     assert load.errors.count(503) == 200 // 10 - 200 // 50
     assert load.at(50) > 0
+
+
+def test_after_a_last_answer_a_connection_is_not_asked_again():
+    async def answer_once(reader, writer):
+        with contextlib.closing(writer):
+            await reader.readuntil(b"{}")
+            writer.write(GOOD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            await reader.read(1)
+
+    with serving(answer_once) as target:
+        load = opened(target, requests(target), per_second=500, seconds=0.2)
+    assert load.errors == []
+    assert len(load.milliseconds) == 100
 
 
 def test_a_closed_loop_goes_on_after_a_lost_connection(target):
