@@ -9,7 +9,8 @@ Both sides have the same setting, histories and seeds, and keep the epoch that i
 items of some people of the training. A difference is one of ndcg@20, person by person, the mean
 over seeds, with its 95 % bootstrap interval over people; it is a gain where all of that is above 0.
 Where no event is told, a tower without a profile has nothing to say, and lists what is popular. A
-tower to which the same profiles are dealt at random tells how much of a gain is that of its size.
+tower to which the same profiles are dealt at random tells how much of a gain is that of its size;
+one whose places are counted from the end, how much it matters to short histories that they are not.
 """
 
 import argparse
@@ -56,6 +57,7 @@ CONFIG = TowersConfig(
     sequence=SequenceConfig(
         num_blocks=1,
         dropout=0.2,
+        places="start",
         similarity="dot",
         max_windows=2,
         average=0.99,
@@ -64,9 +66,11 @@ CONFIG = TowersConfig(
     ),
 )
 NONE, PROFILE, DEALT = "none", "profile", "profile dealt at random"
+END = "none, places from the end"
 FIELDS = ("age", "occupation", "sex")
 SETTINGS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     NONE: ((), ()),
+    END: ((), ()),
     DEALT: (FIELDS, ()),
     PROFILE: (FIELDS, ()),
     "context": ((), ("hour", "weekday")),
@@ -133,11 +137,12 @@ def of_movies(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rest = np.setdiff1d(np.arange(count), unseen)
     train = given.people.only(_places(given.people) < FIRST).take(rest)
     cases = {told: newcomers(given, unseen, told) for told in TOLD}
-    found = _judged(given, train, list(cases.values()), (NONE, DEALT, PROFILE), arguments)
+    found = _judged(given, train, list(cases.values()), (NONE, END, DEALT, PROFILE), arguments)
     figures = []
     for place, told in enumerate(cases):
         what = f"{MOVIES}, {len(unseen)} people not trained on, {told} events told"
-        figures += [_figure(what, PROFILE, other, found, place) for other in (NONE, DEALT)]
+        pairs = ((PROFILE, NONE), (PROFILE, DEALT), (NONE, END))
+        figures += [_figure(what, *pair, found, place) for pair in pairs]
     return figures
 
 
@@ -149,9 +154,10 @@ def of_ratings(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     known[last] = False
     past = replace(given.people.only(known), asked_at=given.people.at[last])
     asked = Asked(past, Histories.of(list(given.people.items[last, None])))
-    found = _judged(given, past, [asked], tuple(SETTINGS), arguments)
+    names = tuple(name for name in SETTINGS if name != END)
+    found = _judged(given, past, [asked], names, arguments)
     what = f"{RATINGS}, last item of {len(past)} people"
-    pairs = [(PROFILE, DEALT), *((name, NONE) for name in list(SETTINGS)[1:])]
+    pairs = [(PROFILE, DEALT), *((name, NONE) for name in names if name not in {NONE, DEALT})]
     return [_figure(what, name, other, found, 0) for name, other in pairs]
 
 
@@ -181,6 +187,8 @@ def _judged(
     for name in names:
         profile, context = SETTINGS[name]
         config = replace(CONFIG, profile=profile, context=context)
+        if name == END:
+            config = replace(config, sequence=replace(config.sequence, places="end"))
         config = replace(config, epochs=arguments.epochs or config.epochs)
         runs = []
         for seed in seeds:

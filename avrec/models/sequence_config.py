@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from avrec.models import negatives, user_towers
 
 USERS = ("attention", *user_towers.KINDS)
+PLACES = ("end", "start")
 SIMILARITIES = ("cosine", "dot")
 LOSSES = ("softmax", "sampled", "gbce")
 FREQUENCIES = ("counts", "stream", "none")
@@ -18,6 +19,10 @@ class SequenceConfig:
     """Blocks of the user tower, one upon the other."""
     dropout: float = 0.2
     """Share of what goes into the blocks, and of what each adds, that training drops."""
+    places: str = "end"
+    """Where "sasrec", "ligr" and "hstu" count places from: the "end" of what is read, as SASRec was
+    published, or its "start", by which a short history is read as the beginnings of long ones were
+    in training: better lists for people with few events."""
     with_times: bool = False
     """Whether a step tells the time since the one before."""
     with_weights: bool = False
@@ -48,6 +53,7 @@ class SequenceConfig:
 
     def __post_init__(self) -> None:
         for name, allowed in (
+            ("places", PLACES),
             ("similarity", SIMILARITIES),
             ("loss", LOSSES),
             ("negatives", negatives.KINDS),

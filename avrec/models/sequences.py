@@ -133,7 +133,7 @@ def last_vectors(
     for rows in by_length(lengths[full]):
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = full[rows[start : start + ROWS_AT_ONCE]]
-            group = steps(columns, part, lengths, config.history_length).to(device)
+            group = _steps(columns, part, lengths, config).to(device)
             with torch.inference_mode():
                 every = read(user, table, group, unit=unit).cpu().numpy()
             queries[part] = every[np.cumsum(lengths[part]) - 1]
@@ -152,6 +152,17 @@ def targets_of(columns: Mapping[str, Array]) -> Idx:
     """Items that the steps are to foretell."""
     items: Idx = columns["items"][:, 1:]
     return items[(items >= 0) & (columns["marks"][:, 1:] > 0)]
+
+
+def _steps(
+    columns: Mapping[str, Array],
+    rows: Idx,
+    lengths: Array,
+    config: TowersConfig,
+    noise: Array | None = None,
+) -> Steps:
+    from_start = config.sequence.places == "start"
+    return steps(columns, rows, lengths, config.history_length, noise, from_start=from_start)
 
 
 class _Windows(NamedTuple):
@@ -185,7 +196,7 @@ def _windows(
     lengths = np.maximum((mine["items"] >= 0).sum(axis=1) - 1, 0)
     groups, targets, weights = [], [], []
     for rows in by_length(lengths):
-        group = steps(inputs, rows, lengths, config.history_length, noise)
+        group = _steps(inputs, rows, lengths, config, noise)
         present = group.present.numpy()
         ahead = slice(1, 1 + present.shape[1])
         groups.append(group)

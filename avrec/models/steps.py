@@ -28,8 +28,8 @@ MIN_GROUP = 8
 class Steps(NamedTuple):
     """Windows of one group; every field is of shape (n, length), and one of items in front.
 
-    `items` are places among the vectors that come along, 0 for padding; `places` counts so that
-    a window's last step is at the tower's `history_length` - 1; `at` are seconds; `gaps`, `marks`
+    `items` are places among the vectors that come along, 0 for padding; `places` are counted from
+    the end of what is read or from its start, see `steps`; `at` are seconds; `gaps`, `marks`
     and `shares` are buckets of the time since the step before, of the interaction's weight and of
     the share watched; `kinds` are codes of kinds of event, 0 for unknown.
     `noise`, (n, length, any) bytes, says what dropout drops; None drops nothing. `known` is of who
@@ -137,17 +137,21 @@ def steps(
     lengths: Array,
     history_length: int,
     noise: Array | None = None,
+    *,
+    from_start: bool = False,
 ) -> Steps:
     """The first `lengths` items of some windows, as a tower reads them.
 
-    `lengths` is one number a row of `columns`; `noise` has the rows of `columns`. Where these have
+    `lengths` is one number a row of `columns`; `noise` has the rows of `columns`. Places are
+    counted so that the last one is `history_length` - 1, or the first one 0. Where these have
     a `profile`, they have a `context` too.
     """
     longest = max(int(lengths[rows].max(initial=0)), 1)
     some = {name: columns[name][rows, :longest] for name in COLUMNS}
     own = lengths[rows][:, None]
     present = np.arange(longest) < own
-    places = (history_length - own + np.arange(longest)).clip(0, history_length - 1)
+    first = 0 * own if from_start else history_length - own
+    places = (first + np.arange(longest)).clip(0, history_length - 1)
     return Steps(
         torch.from_numpy(np.where(present, some["items"], 0).astype(np.int64)),
         torch.from_numpy(present),

@@ -31,7 +31,7 @@ CONFIG = TowersConfig(
     user="sasrec",
     profile=("age", "sex"),
     context=("hour", "weekday"),
-    sequence=SequenceConfig(num_blocks=1, dropout=0.0),
+    sequence=SequenceConfig(num_blocks=1, dropout=0.0, places="start"),
 )
 KINDS = USERS
 MONDAY = 4 * DAY
@@ -214,11 +214,11 @@ def test_a_step_learns_hour_and_weekday_of_its_target_and_nothing_else(kind):
     assert (apart > 1e-6).sum() == 1, "only the step before it"
 
 
-@pytest.mark.parametrize("kind", ["attention", "mean", "gru", "conv"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_training_reads_as_lists_do(world, kind):
     """What foretold an item is the vector of the history before it, asked at its time.
 
-    The other towers count places from the end of what they read.
+    Unless places are counted from the end of what is read.
     """
     rows = world.take(np.arange(5))
     setting = config(kind, field_dropout=0.0)
