@@ -1,5 +1,7 @@
 """An item that nobody has taken to yet, from training to a served list."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from avrec.embed.pool import Content
 from avrec.interactions import Histories
 from avrec.models import als, cold
 from avrec.models.als import ALSConfig
+from avrec.models.cold import ColdConfig
 from avrec.models.towers_net import TowersConfig
 from avrec.recommend import RecommendConfig
 from avrec.schema import EVENTS, MEDIA, METRICS, empty
@@ -86,12 +89,13 @@ def test_a_cold_item_is_served_to_its_kind_and_judged_apart(local_ray, two_taste
     assert found["test/warm_items"] == found["test/cold_items"] == found["test"] == 1
 
 
+@pytest.mark.parametrize("settings", [ColdConfig(), ColdConfig(weight_steps=5)])
 def test_a_bundle_foretells_the_vector_of_an_item_made_a_moment_ago(
-    local_ray, two_tastes, tmp_path
+    local_ray, two_tastes, tmp_path, settings
 ):
     workspace = made(tmp_path, two_tastes, [0, 1])
     for job in (train_als, index):
-        job.run(CONFIG, workspace)
+        job.run(replace(CONFIG, cold=settings), workspace)
     artifact = workspace.open("bundle")
     newest = Content(Vocabulary.of(["new"]), {"sound@1": np.eye(2, dtype=np.float32)[:1]})
     [vector] = cold.load(artifact, "als", newest).vectors(newest.joined())

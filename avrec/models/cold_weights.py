@@ -10,7 +10,9 @@ a kernel ridge regression foretells of an item from all others misses it by
     e_i = ((K + reg I)^-1 Y)_i / ((K + reg I)^-1)_ii
 
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 5.4.2), so that `s` and `reg` can
-follow the gradient of the sum of squares without a validation set.
+follow the gradient of the sum of squares without a validation set. What counts is the error of a
+user's scores, not of vectors, so they are multiplied by (Y'Y)^1/2, as if users were spread as items
+are.
 """
 
 from collections.abc import Sequence
@@ -28,6 +30,8 @@ MAX_ITEMS = 1000
 RATE = 0.15
 SHARPNESS, REG = 2.0, 0.3
 """At the start, where all modalities weigh alike."""
+ROUNDING = 1e-12
+"""Share of the squares, below which items are all the same."""
 
 
 class Weighing(NamedTuple):
@@ -48,13 +52,14 @@ def learn(vectors: Vectors, modalities: Sequence[Vectors], steps: int) -> Weighi
         steps: of Adam; at 0, or where all items are the same, weights are alike.
     """
     some = _some(len(vectors))
-    Y = torch.from_numpy(vectors[some].astype(np.float64))
-    Y -= Y.mean(dim=0)
+    told = _as_scores(torch.from_numpy(vectors[some].astype(np.float64)))
+    Y = told - told.mean(dim=0)
+    differ = bool((Y**2).sum() > ROUNDING * (told**2).sum())
     cosines = torch.stack([torch.from_numpy(rows[some] @ rows[some].T) for rows in modalities])
     count = len(cosines)
     logs = torch.tensor([np.log(SHARPNESS / count)] * count + [np.log(REG)], requires_grad=True)
     rule = torch.optim.Adam([logs], lr=RATE)
-    for _ in range(steps if Y.any() else 0):
+    for _ in range(steps if differ else 0):
         rule.zero_grad()
         torch.autograd.backward(error(Y, cosines.double(), logs.exp()))
         rule.step()
@@ -79,6 +84,12 @@ def error(Y: Tensor, cosines: Tensor, settings: Tensor) -> Tensor:
     inverse = torch.cholesky_inverse(lower)
     missed = inverse @ Y / torch.diagonal(inverse)[:, None]
     return (missed**2).sum() / (Y**2).sum()
+
+
+def _as_scores(vectors: Tensor) -> Tensor:
+    """Vectors whose squared distance is that of their products with all others."""
+    values, axes = torch.linalg.eigh(vectors.T @ vectors)
+    return vectors @ (axes * values.clamp(min=0).sqrt()) @ axes.T
 
 
 def _some(count: int) -> np.ndarray:

@@ -57,6 +57,14 @@ def test_a_modality_that_tells_nothing_weighs_little(told, learned):
     assert found.weights[0] < 0.2
 
 
+def test_what_no_score_turns_on_is_not_looked_at(told):
+    """What is seen tells long coordinates; what is heard, perfectly, some that are never large."""
+    kind = np.eye(NUM_KINDS, dtype=np.float32)[KIND]
+    vectors = np.concatenate([3 * kind, 0.3 * told.modalities["heard"]], axis=1)
+    modalities = [told.modalities[name] for name in ("heard", "seen")]
+    assert cold_weights.learn(vectors, modalities, steps=30).weights[0] < 0.2
+
+
 def test_items_that_are_all_the_same_say_nothing_of_weights(told):
     modalities = list(told.modalities.values())
     found = cold_weights.learn(np.ones((NUM_ITEMS, 2), np.float32), modalities, steps=5)
