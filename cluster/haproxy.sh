@@ -4,6 +4,8 @@
 # What was under way on a replica that died goes to another one where it may be done twice, and fits
 # a buffer of 16 KiB: all but what changes the models; events are known by their ids. Serve repeats
 # only what was not sent yet.
+# Lists and events end by themselves, by deadlines of their own: Serve need not watch them with three
+# tasks each for a client that leaves, or for its own time limit.
 # RAY_SERVE_HAPROXY_BINARY_PATH names this file.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
@@ -13,6 +15,9 @@ haproxy=${found[0]}
 
 twice='    acl twice method GET HEAD PUT DELETE\
     acl twice path /v1/recommendations /v1/rank /v1/events\
+    acl brief path /v1/recommendations /v1/rank /v1/events\
+    http-request set-header x-request-disconnect-disabled ?1 if brief\
+    http-request set-header x-request-timeout-seconds 0 if brief\
     http-request wait-for-body time 5s if twice\
     http-request disable-l7-retry unless twice'
 arguments=("$@")

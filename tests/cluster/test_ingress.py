@@ -28,6 +28,7 @@ class Answering(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/-/healthz":
             self.server.asked.append(self.path)
+            self.server.headers = dict(self.headers)
             if self.server.dying:
                 self.close_connection = True
                 return
@@ -45,7 +46,7 @@ class Answering(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def replica(*, dying):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
-    server.dying, server.asked = dying, []
+    server.dying, server.asked, server.headers = dying, [], {}
     thread = threading.Thread(target=server.serve_forever, args=[0.02])
     thread.start()
     yield server
@@ -128,6 +129,15 @@ def test_statistics_and_metrics_are_of_this_machine_alone(ingress, wait_until):
     wait_until(lambda: all(map(reachable, ingress.ports)))
     bound = [line.split()[1] for line in ingress.text.splitlines() if line.split()[:1] == ["bind"]]
     assert sorted(bound) == sorted(f"127.0.0.1:{port}" for port in ingress.ports)
+
+
+def test_serve_is_told_not_to_watch_what_ends_by_itself(ingress):
+    told = {"x-request-disconnect-disabled": "?1", "x-request-timeout-seconds": "0"}
+    for method, path, brief in (("POST", "/v1/rank", True), ("GET", "/v1/items/a", False)):
+        ingress.well.asked.clear()
+        while not ingress.well.asked:
+            assert asked(ingress, method, path) == 200
+        assert (told.items() <= ingress.well.headers.items()) == brief
 
 
 def asked(ingress, method, path):
