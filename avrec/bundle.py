@@ -222,7 +222,7 @@ def write(draft: Draft, contents: Contents) -> None:
     for name, artifact in contents.models.items():
         for file_name in artifact.names(f"{name}."):
             draft.add(draft.place.write_part(file_name, artifact.bytes(file_name)))
-    if len(contents.items) > contents.index.min_items:
+    if contents.index.tries(len(contents.items)):
         _write_indexes(draft, contents)
 
 

@@ -1,11 +1,13 @@
 """The nearest of a large catalogue for one query, exactly or nearly, as was fastest when built.
 
 What is compared, when an index is built, is an exact scan of float32 and, where `faiss` is
-installed (`avrec[ann]`), scans of half and one-byte vectors, an inverted file and, of catalogues
-that are not too large, an HNSW graph. Queries that the service would ask judge each by its time and
-by its recall of the exact lists; the fastest of those with enough recall is kept, and the report of
-all goes with it. What a scan or graph finds is scored again by the float32 vectors, and a list that
-would be short of what can be had is made exactly, so only which items are found is approximate.
+installed (`avrec[ann]`), scans of two-byte and one-byte vectors, an inverted file and, of
+catalogues that are not too large, an HNSW graph. Queries that the service would ask judge each by
+its time and by its recall of the exact lists; the fastest of those with enough recall is kept, and
+the report of all goes with it. Where a dtype is asked for, only ways of such vectors are compared,
+of a small catalogue too. What a scan or graph finds is scored again by the float32 vectors, and a
+list that would be short of what can be had is made exactly, so only which items are found is
+approximate.
 """
 
 import time
@@ -28,6 +30,10 @@ K, SPARE, MAX_FETCHED = 100, 8, 2048
 PROBES = tuple(2**n for n in range(12))
 NEIGHBOURS, TRAINED_PER_LIST = 32, 64
 INNER_PRODUCT = 0
+CODES = {"float16": "SQfp16", "bf16": "SQbf16", "int8": "SQ8"}
+"""How faiss calls vectors of fewer bytes."""
+ANY, FLOAT32 = "any", "float32"
+DTYPES = (ANY, FLOAT32, *CODES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +48,20 @@ class IndexConfig:
     """Items up to which a graph is tried; building one takes long."""
     num_queries: int = 100
     """Histories whose lists judge."""
+    dtype: str = ANY
+    """What is scanned: float32, which is exact, float16, bf16 or int8; any is the fastest."""
 
     def __post_init__(self) -> None:
         if self.min_items < 1 or self.num_queries < 1:
             raise ValueError("min_items and num_queries must be at least 1")
         if not 0 < self.min_recall <= 1:
             raise ValueError(f"min_recall must be in (0, 1], got {self.min_recall}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be among {DTYPES}, got {self.dtype!r}")
+
+    def tries(self, num_items: int) -> bool:
+        """Tell whether more than an exact scan is tried for so many items."""
+        return self.dtype in CODES or (self.dtype == ANY and num_items > self.min_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +157,23 @@ class Nearly:
 def build(items: Vectors, known: Mask, queries: Vectors, config: IndexConfig) -> Built:
     """Measure the ways that can be used, and keep the fastest with enough recall.
 
+    Where a dtype is asked for, the exact scan is kept only if no way of that dtype finds enough.
+
     Args:
         items: shape (num_items, dim).
         known: items that may be listed.
         queries: such as the service asks, shape (num_queries, dim); rows of zeros are left out.
         config: what is asked of an index.
+
+    Raises:
+        ConfigError: a dtype is asked for that needs faiss, which is not installed.
     """
     asked = np.ascontiguousarray(queries[queries.any(axis=1)][: config.num_queries], np.float32)
     scan = Scan(items, known)
     exact = Measured(EXACT, _milliseconds(scan, asked), 1.0, items.nbytes, 0.0)
-    if not len(asked) or known.sum() <= config.min_items or not has_faiss():
+    if not len(asked) or not known.any() or not config.tries(int(known.sum())):
+        return Built(exact, (exact,), None)
+    if config.dtype == ANY and not has_faiss():
         return Built(exact, (exact,), None)
     truth = scan.top_k(asked, K).idx
     made = [
@@ -160,7 +181,9 @@ def build(items: Vectors, known: Mask, queries: Vectors, config: IndexConfig) ->
         for way in _ways(int(known.sum()), config)
     ]
     enough = [(one, index) for one, index in made if one.recall >= config.min_recall]
-    chosen, index = min([(exact, None), *enough], key=lambda pair: pair[0].milliseconds)
+    if config.dtype == ANY or not enough:
+        enough.append((exact, None))
+    chosen, index = min(enough, key=lambda pair: pair[0].milliseconds)
     return Built(chosen, (exact, *(one for one, _ in made)), index)
 
 
@@ -202,14 +225,14 @@ def _faiss() -> ModuleType:
 
 
 def _ways(num_items: int, config: IndexConfig) -> list[Way]:
-    lists = 2 ** round(np.log2(2 * np.sqrt(num_items)))
-    ways = [
-        Way("half scan", "SQfp16"),
-        Way("byte scan", "SQ8"),
-        Way("inverted file", f"IVF{lists},SQfp16", "nprobe"),
-    ]
+    dtypes = [config.dtype] if config.dtype in CODES else list(CODES)
+    ways = [Way(f"{dtype} scan", CODES[dtype]) for dtype in dtypes]
+    if num_items <= config.min_items:
+        return ways
+    lists, code = 2 ** round(np.log2(2 * np.sqrt(num_items))), CODES[dtypes[0]]
+    ways.append(Way(f"{dtypes[0]} inverted file", f"IVF{lists},{code}", "nprobe"))
     if num_items <= config.max_graph_items:
-        ways.append(Way("graph", f"HNSW{NEIGHBOURS},SQfp16", "efSearch"))
+        ways.append(Way(f"{dtypes[0]} graph", f"HNSW{NEIGHBOURS},{code}", "efSearch"))
     return ways
 
 

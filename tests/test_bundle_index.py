@@ -55,10 +55,24 @@ def test_a_large_one_by_what_was_fastest_when_the_bundle_was_made(tmp_path, monk
     assert shown == Retrieving(
         name="als", items=600, dim=16, search=recommender.searchers["als"].way
     )
-    assert shown.search.startswith("graph, ")
+    assert shown.search.startswith("float16 graph, ")
     exact = bundle.load(written(tmp_path / "exact")).recommender
     same = [np.isin(a, b).mean() for a, b in zip(lists(exact), lists(recommender), strict=True)]
     assert np.mean(same) > 0.9
+
+
+def test_int8_vectors_are_scanned_where_that_is_asked_for_and_recall_is_told(tmp_path):
+    artifact = written(tmp_path, dtype="int8")
+    told = artifact.json("index.als.json")["chosen"]
+    assert told["way"] == "int8 scan"
+    assert told["size_bytes"] < 600 * 16 * 2
+    recommender = bundle.load(artifact).recommender
+    shown = _retrieving(recommender.retrievers[0], recommender.searchers).search
+    assert shown == f"int8 scan, recall@100 {told['recall']:.3f} when built"
+    exact = bundle.load(written(tmp_path / "exact", dtype="float32")).recommender
+    assert not exact.searchers
+    same = [np.isin(a, b).mean() for a, b in zip(lists(exact), lists(recommender), strict=True)]
+    assert np.mean(same) > 0.97
 
 
 def fastest_graph(searcher, asked):

@@ -1,12 +1,13 @@
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from avrec.errors import ArtifactError, ConfigError
 from avrec.index import Scan, top_k
-from avrec.index_ann import EXACT, IndexConfig, Nearly, build, load, save
+from avrec.index_ann import CODES, EXACT, IndexConfig, Nearly, build, load, save
 from avrec.interactions import Histories
 from avrec.store import Workspace
 
@@ -48,10 +49,12 @@ def test_the_fastest_with_enough_recall_is_chosen_and_all_are_told(built):
     assert built.chosen.milliseconds == min(one.milliseconds for one in enough)
     ways = {one.way: one for one in built.measured}
     assert ways[EXACT].recall == 1
-    assert {"half scan", "byte scan", "inverted file", "graph"} <= ways.keys()
-    assert ways["byte scan"].size_bytes < ways["half scan"].size_bytes < ways[EXACT].size_bytes
-    assert ways["half scan"].recall > 0.98
-    assert ways["inverted file"].probes >= 1
+    scans = [ways[f"{dtype} scan"] for dtype in CODES]
+    assert [one.size_bytes < ways[EXACT].size_bytes * 0.6 for one in scans] == [True] * 3
+    assert min(one.size_bytes for one in scans) == ways["int8 scan"].size_bytes
+    assert ways["float16 scan"].recall > 0.98
+    assert ways["float16 inverted file"].probes >= 1
+    assert "float16 graph" in ways
 
 
 def test_what_is_found_has_exact_scores_in_order_and_nothing_left_out(built, clustered):
@@ -106,7 +109,7 @@ def test_few_items_are_scanned_with_nothing_else_tried(clustered):
 def test_without_faiss_the_extra_is_named(built, clustered, tmp_path, monkeypatch):
     items, _ = clustered
     workspace = Workspace(str(tmp_path))
-    graph = next(one for one in built.measured if one.way == "graph")
+    graph = next(one for one in built.measured if one.way == "float16 graph")
     with workspace.create("bundle", workspace.recipe({})) as draft:
         save(built._replace(chosen=graph, index=nearly(built, items)._index), "als", draft)
     monkeypatch.setitem(sys.modules, "faiss", None)
@@ -114,7 +117,50 @@ def test_without_faiss_the_extra_is_named(built, clustered, tmp_path, monkeypatc
         load(workspace.open("bundle"), "als", items, items.any(axis=1))
 
 
-@pytest.mark.parametrize("wrong", [{"min_items": 0}, {"min_recall": 0}, {"num_queries": 0}])
+@pytest.mark.parametrize("dtype", CODES)
+def test_vectors_of_a_dtype_are_scanned_where_that_is_asked_for(clustered, dtype):
+    items, queries = clustered
+    known = items.any(axis=1)
+    found = build(items, known, queries, IndexConfig(dtype=dtype))
+    assert found.chosen.way == f"{dtype} scan"
+    assert found.chosen.recall > 0.97
+    exact = top_k(queries, items, 10)
+    lists = Nearly(found.index, items, known).top_k(queries, 10)
+    assert (
+        np.mean([np.isin(*pair).mean() for pair in zip(exact.idx, lists.idx, strict=True)]) > 0.97
+    )
+    large = build(items, known, queries, replace(EAGER, dtype=dtype))
+    assert {one.way for one in large.measured[1:]} == {
+        f"{dtype} scan",
+        f"{dtype} inverted file",
+        f"{dtype} graph",
+    }
+
+
+def test_a_dtype_that_finds_too_little_leaves_lists_exact(clustered, monkeypatch):
+    items, queries = clustered
+    monkeypatch.setattr("avrec.index_ann._recall", lambda *_: 0.5)
+    found = build(items, items.any(axis=1), queries, IndexConfig(dtype="int8"))
+    assert (found.chosen.way, found.index) == (EXACT, None)
+    assert [(one.way, one.recall) for one in found.measured[1:]] == [("int8 scan", 0.5)]
+
+
+def test_exact_lists_may_be_asked_for(clustered):
+    items, queries = clustered
+    [only] = build(items, items.any(axis=1), queries, replace(EAGER, dtype="float32")).measured
+    assert only.way == EXACT
+
+
+def test_a_dtype_without_faiss_names_the_extra(clustered, monkeypatch):
+    items, queries = clustered
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'avrec[ann]'")):
+        build(items, items.any(axis=1), queries, IndexConfig(dtype="int8"))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"min_items": 0}, {"min_recall": 0}, {"num_queries": 0}, {"dtype": "int4"}]
+)
 def test_config_is_checked(wrong):
     with pytest.raises(ValueError, match="must be"):
         IndexConfig(**wrong)
