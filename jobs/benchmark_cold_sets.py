@@ -27,7 +27,7 @@ from avrec.vocab import Vocabulary
 MOVIES, CLIPS = "ml-1m-full", "tiktok-mm"
 HIDDEN = ItemSplitConfig(cold_share=0.2, warm_share=0.1)
 TEXT = "minilm"
-NUM_USERS_OF_CLIPS, NUM_CLIPS = 9_308, 6_710
+NUM_CLIPS = 6_710
 
 
 class Set(NamedTuple):

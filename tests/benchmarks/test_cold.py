@@ -1,3 +1,4 @@
+import argparse
 import gzip
 import json
 
@@ -18,7 +19,7 @@ from jobs import benchmark_cold_sets as sets
 from jobs import benchmark_dropoutnet as dropoutnet
 from jobs.benchmark_cold_fused import Fused, Part, by_walks
 from jobs.benchmark_towers_cold import Clips as ClipsSetting
-from jobs.benchmark_towers_cold import Map, Near, of_clips, of_fused, of_mapped, of_nearest
+from jobs.benchmark_towers_cold import Map, Near, clips, of_clips, of_fused, of_mapped, of_nearest
 from tests.models.worlds import tastes
 
 
@@ -158,6 +159,38 @@ def test_clips_are_listed_for_their_fans_whether_warm_or_cold(known, monkeypatch
     assert models.judged(model, given.cases["cold"])["recall"] > 2 * chance["recall"]
     warm = given._replace(content=seen).cases["overall"]
     assert not set(model.lists(warm.case.histories, 3).idx.ravel().tolist()) <= {-1}
+
+
+@pytest.fixture
+def few_clips(tmp_path, rng, monkeypatch):
+    """Two kinds of 40 clips each, of which the last two are in no history; what is seen tells."""
+    monkeypatch.setattr(sets, "NUM_CLIPS", 80)
+    folder = tmp_path / sets.CLIPS
+    folder.mkdir()
+    kind = np.arange(80) % 2
+    for name in ("image", "audio"):
+        seen = np.eye(2)[kind] + rng.normal(0, 0.1, (80, 2))
+        np.save(folder / f"{name}_feat.npy", seen.astype(np.float16))
+    parts = {"train": [], "valid": [], "test": []}
+    for user in range(60):
+        mine = rng.permutation(np.arange(user % 2, 76, 2))[:8]
+        parts["train"] += [(user, item) for item in mine[:6]]
+        parts["valid"] += [(user, mine[6]), (user, 76 + user % 2)]
+        parts["test"] += [(user, mine[7]), (user, 78 + user % 2)]
+    for name, pairs in parts.items():
+        write(folder / f"{name}.tsv.gz", "\n".join(f"{user}\t{item}" for user, item in pairs))
+    return tmp_path
+
+
+def test_clips_are_compared_from_files_to_figures(few_clips, monkeypatch):
+    monkeypatch.setattr("jobs.benchmark_towers_cold.CLIPS", [ClipsSetting(0.3, 0.3, 6.0, 0.2, 1.0)])
+    lines = clips(argparse.Namespace(data=few_clips))
+    assert [line["figure"] for line in lines] == [
+        f"{sets.CLIPS}, {what}{metric}@20"
+        for what in ("", "cold items, ")
+        for metric in ("recall", "ndcg")
+    ]
+    assert lines[0]["value"] * lines[0]["peer"] > 0.5
 
 
 def test_walks_reach_what_those_who_took_to_an_item_took_to():
