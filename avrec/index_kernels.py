@@ -61,7 +61,7 @@ class Asked(NamedTuple):
 class Scratch(NamedTuple):
     """Memory of one thread, for the queries of one block.
 
-    `keys` (QUERIES_PER_BLOCK, room) holds the first `counts` keys of each query. `packed` holds
+    `keys` (num_queries, room) holds the first `counts` keys of each query. `packed` holds
     the queries of each group side by side, zeros for those that have no list, whose `lengths` are 0
     too. A bit of `bars` (num_groups, num_places) is set where a query leaves an item out; all are
     clear between blocks. `needed` is the length that an item must have to be of use to a group.

@@ -47,7 +47,7 @@ def search_in(
     waiting = iter(range(0, len(queries), QUERIES_PER_BLOCK))
 
     def work(_: int) -> None:
-        scratch = _scratch(catalogue, k)
+        scratch = _scratch(catalogue, k, min(len(queries), QUERIES_PER_BLOCK))
         for first in waiting:
             last = min(first + QUERIES_PER_BLOCK, len(queries))
             search(catalogue, asked, first, last, k, scratch)
@@ -99,13 +99,13 @@ def _lengths(vectors: Vectors) -> Values:
     return np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
 
 
-def _scratch(catalogue: Catalogue, k: int) -> Scratch:
-    """Make the memory of a thread that searches for lists of length `k`."""
-    num_places, num_groups = len(catalogue.rows), QUERIES_PER_BLOCK // GROUP
+def _scratch(catalogue: Catalogue, k: int, num_queries: int) -> Scratch:
+    """Make the memory of a thread that searches for lists of length `k`, so many at a time."""
+    num_places, num_groups = len(catalogue.rows), -(-num_queries // GROUP)
     room = min(2 * k, max(k, num_places)) + TILE
     floors, scores = np.zeros(QUERIES_PER_BLOCK, np.float32), np.zeros(GROUP * TILE, np.float32)
     return Scratch(
-        keys=np.empty((QUERIES_PER_BLOCK, room), np.int64),
+        keys=np.empty((num_queries, room), np.int64),
         counts=np.zeros(QUERIES_PER_BLOCK, np.int64),
         packed=np.zeros(QUERIES_PER_BLOCK * catalogue.dim, np.float32),
         lengths=np.zeros(QUERIES_PER_BLOCK, np.float64),

@@ -341,9 +341,9 @@ class Recommender:
         return Ranked(items, scores, picked.propensities, sources, reasons, policy)
 
     def _person(self, task: "_Task", query: int) -> Person:
-        context, liked = task.context, task.liked.row(query)
+        context, past, liked = task.context, task.histories.row(query), task.liked.row(query)
         return Person(
-            history=np.concatenate([task.histories.row(query), liked]),
+            history=np.concatenate([past, liked]) if len(liked) else past,
             finished=NO_ROWS if context.finished is None else context.finished.row(query),
             liked=liked,
             stated=context.stated[query] if context.stated else Stated(),

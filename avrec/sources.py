@@ -82,9 +82,14 @@ class Modelled:
     """What a trained model lists, of what can be played."""
 
     def __init__(self, model: Retriever | Lister, playable: Mask) -> None:
-        self.name, self._model, self._playable = model.name, model, playable
+        self.name, self._playable = model.name, playable
+        self._model: Retriever | None = None
+        self._lister: Lister | None = None
         self._searcher: Searcher | None = None
-        if not isinstance(model, Lister):
+        if isinstance(model, Lister):
+            self._lister = model
+        else:
+            self._model = model
             self._searcher = Scan(model.items.vectors, model.items.known() & playable)
 
     def searched_by(self, searcher: Searcher) -> Self:
@@ -96,8 +101,9 @@ class Modelled:
     def ask(self, queries: Queries) -> Asked:
         """See `Source`."""
         model = self._model
-        if isinstance(model, Lister):
-            return Asked(_listing(model, queries, self._playable))
+        if self._lister is not None:
+            return Asked(_listing(self._lister, queries, self._playable))
+        assert model is not None
         assert self._searcher is not None
         vectors = model.user_vectors(queries.histories.asked(queries.at))
         found = _nearest(vectors, self._searcher, queries.exclude)
@@ -269,7 +275,8 @@ def _nearest(vectors: Vectors, searcher: Searcher, exclude: Histories) -> Lists:
         told = np.flatnonzero(vectors[rows].any(axis=1))
         asked = rows[told]
         if len(asked) and k:
-            found[told] = searcher.top_k(vectors[asked], k, exclude.take(asked)).idx
+            barred = exclude if len(asked) == len(exclude) else exclude.take(asked)
+            found[told] = searcher.top_k(vectors[asked], k, barred).idx
         return found
 
     return lists

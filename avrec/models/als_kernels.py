@@ -182,9 +182,11 @@ def _run(
 def _pieces(indptr: Offsets, entry: int, row: int, threads: int) -> list[Piece]:
     """Cut the rows into pieces of like work, given the work of an entry and of a row."""
     num_rows = len(indptr) - 1
+    if int(indptr[-1]) * entry + num_rows * row < SMALL_WORK:
+        return [(0, num_rows)]
     work = np.asarray(indptr, np.float64) * entry + np.arange(num_rows + 1, dtype=np.float64) * row
-    count = 1 if work[-1] < SMALL_WORK else threads * PIECES_PER_THREAD
-    bounds = np.searchsorted(work, np.linspace(0, work[-1], count + 1)[1:-1])
+    bounds = np.linspace(0, work[-1], threads * PIECES_PER_THREAD + 1)[1:-1]
+    bounds = np.searchsorted(work, bounds)
     bounds = np.unique(np.concatenate(([0], bounds, [num_rows])))
     heaviest = np.argsort(-np.diff(work[bounds]), kind="stable")
     return [(int(bounds[n]), int(bounds[n + 1])) for n in heaviest]
