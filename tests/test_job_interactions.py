@@ -27,7 +27,7 @@ from avrec.schema import (
 from avrec.store import Workspace, join, place
 from jobs import interactions, sample
 
-SMALL = SampleConfig(num_clips=3, listeners=ListenersConfig(num_listeners=20, sessions=3))
+SMALL = SampleConfig(num_clips=2, listeners=ListenersConfig(num_listeners=20, sessions=3))
 
 
 @pytest.fixture

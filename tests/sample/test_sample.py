@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import av
 import numpy as np
@@ -103,7 +104,8 @@ def test_writes_files_such_as_a_user_has(root_uri):
 
 
 def test_same_seed_same_tables(tmp_path):
-    parts = [write_sample(str(tmp_path), SMALL, seed=seed) for seed in (3, 3, 4)]
+    one = replace(SMALL, num_clips=1)
+    parts = [write_sample(str(tmp_path), one, seed=seed) for seed in (3, 3, 4)]
     assert parts[0] == parts[1]
     assert {p.name: p.sha256 for p in parts[0]} != {p.name: p.sha256 for p in parts[2]}
 

@@ -6,11 +6,10 @@ import pyarrow as pa
 import pytest
 
 from avrec.drained import read_events, read_forgotten, read_items
-from avrec.serving.board_sqlite import SQLiteBoard
 from avrec.serving.catalogue import Catalogue
 from avrec.serving.drain import drain, drain_items
 from avrec.store import place
-from tests.serving.states import redis_board, redis_server, redis_state, sqlite_state
+from tests.serving.states import redis_state, sqlite_state
 from tests.serving.test_state import START, event, events, ids, shown
 
 
@@ -63,17 +62,6 @@ def test_nothing_drained_reads_as_nothing(root_uri):
     assert not len(read_events(place(root_uri)))
     assert not len(read_forgotten(place(root_uri)))
     assert isinstance(read_events(place(root_uri)), pa.Table)
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def board(request, tmp_path):
-    if request.param == "sqlite":
-        yield SQLiteBoard(tmp_path / "live.sqlite")
-        return
-    folder = tmp_path / "redis"
-    folder.mkdir()
-    with redis_server(folder) as server:
-        yield redis_board(server)
 
 
 def test_what_became_of_the_catalogue_is_there_as_it_is_last(board, root_uri):

@@ -24,12 +24,6 @@ START = datetime(2024, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(days=1)
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
 @pytest.fixture(params=["sqlite", "redis"])
 def state(request, tmp_path):
     if request.param == "sqlite":
