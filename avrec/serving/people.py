@@ -8,7 +8,7 @@ still in the state.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -91,8 +91,9 @@ class People:
         self, bundle: "Bundle", rows: Mapping[str, int], interpret: Callable[[pa.Table], Taken]
     ) -> None:
         self._bundle, self._rows, self._interpret = bundle, rows, interpret
-        self._user = lru_cache(LATELY)(self._find)
-        self._past = lru_cache(OFTEN)(self._read)
+        # Bound to the bundle, not to this: a bundle that is let go does not wait for the collector.
+        self._user = lru_cache(LATELY)(partial(_find, bundle))
+        self._past = lru_cache(OFTEN)(partial(_read, bundle, self._user))
 
     def persons(self, asking: Sequence[tuple[Wish, Live | None]]) -> list[Person]:
         """Join what is known of each, as of their request; None for nobody in particular."""
@@ -132,18 +133,6 @@ class People:
             name: _field(known, user, wish.profile.get(name))
             for name, known in self._profiles.items()
         }
-
-    def _find(self, user_id: str | None) -> int:
-        return -1 if user_id is None else int(self._bundle.users.users.idx([user_id])[0])
-
-    def _read(self, user_id: str | None) -> tuple["_Row", Idx]:
-        """What the bundle knows of somebody; nobody may write into it."""
-        nothing, user = _Row.now(NO_ROWS, 0), self._user(user_id)
-        if user < 0:
-            return nothing, NO_ROWS
-        past = self._bundle.users.histories
-        row = _Row.cut(past, slice(past.offsets[user], past.offsets[user + 1]))
-        return row if row.is_distinct else _merge(row, nothing), self._bundle.seen.row(user)
 
     def _lately(self, events: Mapping[str, pa.Table]) -> dict[str, "_Lately"]:
         """What each of some users did; to interpret the events of all is no more than of one."""
@@ -260,6 +249,22 @@ def _field(known: Array, user: int, stated: str | float | None) -> Array:
 def _unknown(count: int) -> tuple[Codes, Weights]:
     """Kinds and shares of which nothing is known."""
     return np.zeros(count, np.int8), np.full(count, np.nan, np.float32)
+
+
+def _find(bundle: "Bundle", user_id: str | None) -> int:
+    return -1 if user_id is None else int(bundle.users.users.idx([user_id])[0])
+
+
+def _read(
+    bundle: "Bundle", find: Callable[[str | None], int], user_id: str | None
+) -> tuple[_Row, Idx]:
+    """What a bundle knows of somebody; nobody may write into it."""
+    nothing, user = _Row.now(NO_ROWS, 0), find(user_id)
+    if user < 0:
+        return nothing, NO_ROWS
+    past = bundle.users.histories
+    row = _Row.cut(past, slice(past.offsets[user], past.offsets[user + 1]))
+    return row if row.is_distinct else _merge(row, nothing), bundle.seen.row(user)
 
 
 def _since(history: _Row, finished: Idx, forgotten_at: datetime) -> tuple[_Row, Idx]:

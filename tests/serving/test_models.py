@@ -1,5 +1,8 @@
 """Replicas on one board, with bundles that are stand-ins."""
 
+import gc
+import weakref
+
 import pytest
 
 from avrec.errors import ArtifactError
@@ -174,3 +177,16 @@ def test_whoever_follows_no_longer_says_so(replicas, monkeypatch):
     replicas[0]._thread.join()
     with pytest.raises(StateError, match="restart it"):
         replicas[0].check()
+
+
+def test_what_held_a_bundle_does_not_wait_for_the_collector(replicas):
+    """What is loaded is large, and the collector seldom looks."""
+    one, _ = replicas
+    left = [weakref.ref(held) for held in (one.active, one.active._people)]
+    gc.disable()
+    try:
+        one.activate(NEW)
+        one.activate(NEXT)
+        assert [ref() for ref in left] == [None, None]
+    finally:
+        gc.enable()
