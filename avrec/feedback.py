@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from avrec.arrays import Array, Idx, Mask, Micros, Values
-from avrec.schema import EVENTS, INTERACTIONS, LABELS, conform
+from avrec.schema import EVENT_KINDS, EVENTS, INTERACTIONS, LABELS, conform
 
 REJECTIONS = ("dislike", "hide")
 IMPRESSION = "impression"
@@ -151,11 +151,14 @@ def finished(events: pa.Table, durations: pa.Table, config: FeedbackConfig) -> p
     events = conform(events, EVENTS)
     signs = _signs(events, durations, config)
     done = (signs.share >= config.finished_share) | signs.rejected
-    pairs = events.filter(pa.array(done)).select(PAIR).group_by(PAIR).aggregate([])
-    return pairs.sort_by([(name, "ascending") for name in PAIR])
+    pairs = events.select(PAIR).filter(pa.array(done))
+    if not len(pairs):
+        return pairs
+    return pairs.group_by(PAIR).aggregate([]).sort_by([(name, "ascending") for name in PAIR])
 
 
 def _signs(events: pa.Table, durations: pa.Table, config: FeedbackConfig) -> _Signs:
+    kinds = _kinds(events)
     row = pc.index_in(events["item_id"], value_set=durations["item_id"])
     seconds = _array(durations["duration_seconds"].take(row)).astype(np.float64)
     position = _array(events["position_seconds"]).astype(np.float64)
@@ -163,17 +166,17 @@ def _signs(events: pa.Table, durations: pa.Table, config: FeedbackConfig) -> _Si
     share = np.full(len(events), np.nan)
     np.divide(position, seconds, out=share, where=known)
     share = np.clip(share, 0, 1)
-    share[~_is(events, "progress", "skip")] = np.nan
-    share[_is(events, "skip") & np.isnan(share)] = 0.0
-    share[_is(events, "complete")] = 1.0
+    share[~_of(kinds, "progress", "skip")] = np.nan
+    share[_of(kinds, "skip") & np.isnan(share)] = 0.0
+    share[_of(kinds, "complete")] = 1.0
     good = _array(events["value"]) >= config.min_rating
     return _Signs(
         share=share,
-        played=_is(events, "play", "progress") & np.isnan(share),
-        like=_is(events, "like"),
-        shared=_is(events, "share"),
-        rated=_is(events, "rate") & good,
-        rejected=_is(events, *REJECTIONS),
+        played=_of(kinds, "play", "progress") & np.isnan(share),
+        like=_of(kinds, "like"),
+        shared=_of(kinds, "share"),
+        rated=_of(kinds, "rate") & good,
+        rejected=_of(kinds, *REJECTIONS),
         at=_array(events["at"].cast(pa.int64())),
     )
 
@@ -238,8 +241,20 @@ def _codes(column: pa.ChunkedArray) -> Idx:
     return np.asarray(pc.fill_null(codes, -1).to_numpy())
 
 
-def _is(events: pa.Table, *kinds: str) -> Mask:
-    return _array(pc.is_in(events["kind"], value_set=pa.array(kinds)))
+def _kinds(events: pa.Table) -> Idx:
+    """Place of each event's kind in EVENT_KINDS, beyond them for another one."""
+    places = pc.index_in(events["kind"], value_set=pa.array(EVENT_KINDS))
+    return _array(pc.fill_null(places, len(EVENT_KINDS)))
+
+
+def _of(kinds: Idx, *names: str) -> Mask:
+    """Which of `_kinds` are among some."""
+    among = np.array([name in names for name in (*EVENT_KINDS, "")])
+    return among[kinds]
+
+
+def _is(events: pa.Table, *names: str) -> Mask:
+    return _of(_kinds(events), *names)
 
 
 def _array(column: pa.ChunkedArray) -> Array:
