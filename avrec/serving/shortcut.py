@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from avrec.serving.state import StateError
 
 JSON = b"application/json"
 Answering = Callable[[Request, Any], Awaitable[Response]]
@@ -56,8 +53,9 @@ class Shortcut:
         except ValidationError:
             await self.app(scope, _again(messages, receive), send)
             return
-        except (StateError, HTTPException) as error:
-            response = await self.excuses[type(error)](request, error)
+        except tuple(self.excuses) as error:
+            excuse = next(one for kind, one in self.excuses.items() if isinstance(error, kind))
+            response = await excuse(request, error)
         await response(scope, receive, send)
 
 

@@ -10,6 +10,8 @@ from avrec.serving.state import StateError
 
 BUSY_SECONDS = 10.0
 PRIVATE = 0o600
+CACHE_KIB = 512
+"""Pages that a connection keeps; every thread has one, and the system keeps the file too."""
 
 
 class Database:
@@ -45,6 +47,7 @@ class Database:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     return connection
 
 
