@@ -6,7 +6,6 @@ export RAY_AUTH_TOKEN_PATH=${RAY_AUTH_TOKEN_PATH:-$HOME/.ray/auth_token}
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 export RAY_TRAIN_V2_ENABLED=1
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0   # a node that is told to stop has nothing to wait for
-export MALLOC_ARENA_MAX=2   # threads share what they free: the memory of a replica stays flat
 
 # cluster_token FILE: make a token with mode 0600 unless there is one.
 cluster_token() {

@@ -40,6 +40,15 @@ COLLECT_AFTER = 20_000, 20, 20
 """Objects more than before, then collections of younger ones, after which the collector looks."""
 
 
+REPLICA_ENVIRONMENT = {
+    # One request is small: threads of BLAS would only fight those of other requests.
+    "OMP_NUM_THREADS": "1",
+    # Threads share what they free; a heap of each would grow by every thread that ever ran.
+    "MALLOC_ARENA_MAX": "2",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+
+
 class ServeArgs(BaseModel):
     """What the `args` of `cluster/serve.yaml` may set."""
 
@@ -124,8 +133,7 @@ def deploy(make: Callable[[], FastAPI], args: ServeArgs) -> Application:
             "num_cpus": args.num_cpus,
             # A file is of one machine; elsewhere a replica would see another one.
             "resources": {} if on_redis(args.state) else {HEAD_NODE: 0.001},
-            # One request is small: threads of BLAS would only fight those of other requests.
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+            "runtime_env": {"env_vars": REPLICA_ENVIRONMENT},
         },
     )
     return deployment.bind()
