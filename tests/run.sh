@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every test, set-up included: the plain ones first (a process a core, under a minute on two), then
+# Every test, set-up included: the plain ones first (a process a core, under two minutes on two), then
 # the slow ones and those on real Ray nodes, one at a time. Arguments go to pytest:
 # `bash tests/run.sh -n auto -m 'not ray and not slow'`.
 set -euo pipefail
