@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from avrec.checks import FAULTS
 from avrec.errors import AvrecError
 from avrec.schema import EVENTS
-from avrec.serving.lane import Lane, release
+from avrec.serving.lane import Lane, release, settle
 from avrec.serving.messages import Event, Receipt, Verdict
 from avrec.serving.models import Models
 from avrec.serving.service import Service
@@ -47,7 +47,9 @@ class Intake:
         """
         post = _Post(posted, own)
         self._lane.add(post)
-        return await post.done
+        receipt = await post.done
+        assert receipt is not None
+        return receipt
 
     def _work(self, posts: Sequence["_Post"]) -> None:
         try:
@@ -55,7 +57,8 @@ class Intake:
         except (AvrecError, *FAULTS) as error:
             for post in posts:
                 self._alone(post, error if len(posts) == 1 else None)
-        release(posts)
+        finally:
+            release(posts)
 
     def _alone(self, post: "_Post", fault: Exception | None) -> None:
         """After several failed together, try one by itself."""
@@ -75,17 +78,11 @@ class _Post:
         self.receipt: Receipt | None = None
         self.fault: Exception | None = None
         self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[Receipt] = self.loop.create_future()
+        self.done: asyncio.Future[Receipt | None] = self.loop.create_future()
 
     def release(self) -> None:
-        """Hand the receipt, or the fault, to whoever waits."""
-        if self.done.done():
-            return
-        if self.fault is not None:
-            self.done.set_exception(self.fault)
-        else:
-            assert self.receipt is not None
-            self.done.set_result(self.receipt)
+        """Hand the receipt, or the fault, to whoever waits; neither, where work broke off."""
+        settle(self.done, self.receipt, self.fault)
 
 
 def _take_in(service: Service, posts: Sequence[_Post]) -> None:

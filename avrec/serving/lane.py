@@ -11,9 +11,13 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from asyncio import Future
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 PATIENCE_SECONDS = 0.1
 """How long a thread may be at some jobs before another is started for those that wait."""
 
@@ -41,6 +45,16 @@ def release(jobs: Sequence[Awaited]) -> None:
     for loop in dict.fromkeys(job.loop for job in jobs):
         with suppress(RuntimeError):  # the loop has ended, and with it who waited
             loop.call_soon_threadsafe(each, [job for job in jobs if job.loop is loop])
+
+
+def settle(done: "Future[Result]", result: Result, fault: Exception | None) -> None:
+    """Let whoever waits have a result, or what went wrong; on the loop."""
+    if done.done():
+        return
+    if fault is not None:
+        done.set_exception(fault)
+    else:
+        done.set_result(result)
 
 
 class Lane(Generic[Job]):

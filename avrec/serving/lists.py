@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from avrec.checks import FAULTS
 from avrec.errors import AvrecError
-from avrec.serving.lane import Lane, release
+from avrec.serving.lane import Lane, release, settle
 from avrec.serving.models import Make, Models
 from avrec.serving.people import Wish
 from avrec.serving.record import Made, Records
@@ -75,12 +75,7 @@ class _Job:
 
     def release(self) -> None:
         """Let whoever waits have the list, or what went wrong, or neither yet; on the loop."""
-        if self.done.done():
-            return
-        if self.fault is not None:
-            self.done.set_exception(self.fault)
-        else:
-            self.done.set_result(self.made)
+        settle(self.done, self.made, self.fault)
 
     def offer(self, made: Made, *, is_own: bool = True) -> tuple[Made, bool]:
         """Make a list the one that counts, unless there is one; give that, and whether it is it."""

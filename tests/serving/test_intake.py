@@ -25,6 +25,8 @@ class Store:
         assert self.all_sent.wait(20)
         if "wrong" in ids:
             raise StateError("full")
+        if "odd" in ids:
+            raise EOFError
         return self.really(events)
 
 
@@ -64,3 +66,8 @@ def test_what_cannot_be_stored_fails_alone(posted):
     assert calls == [["a"], ["wrong", "b"], ["wrong"], ["b"]]
     assert [getattr(one, "accepted", "failed") for one in receipts] == [1, "failed", 1]
     assert isinstance(receipts[1], StateError)
+
+
+def test_nobody_waits_for_work_that_broke_off(posted):
+    receipts, _ = posted([event("odd")])
+    assert isinstance(receipts[0], AssertionError)
